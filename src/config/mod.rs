@@ -1,0 +1,220 @@
+//! What the operator wrote, checked and turned into what the program needs.
+//!
+//! Only this component knows YAML, files and the environment. Everything here is plain data: a [`Config`] that exists
+//! is valid.
+
+mod secret;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use reqwest::Url;
+
+use crate::event::{Network, Stream};
+
+pub use secret::Secret;
+
+/// A whole, valid configuration.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub source: SourceConfig,
+    pub store: StoreConfig,
+    pub dedup: DedupConfig,
+    pub dead_letters: DeadLettersConfig,
+    pub egress: EgressConfig,
+    pub sinks: BTreeMap<SinkName, SinkConfig>,
+    /// In the order of the file.
+    pub routes: Vec<RouteConfig>,
+    /// How long a stop may take before what is still in flight is left to the next start.
+    pub shutdown_timeout: Duration,
+}
+
+#[derive(Clone, Debug)]
+pub struct SourceConfig {
+    pub network: Network,
+    /// `wss://…` (or `ws://…` for an emulator), without a path.
+    pub url: Url,
+    pub api_key: Secret,
+    /// Sent as `Persistent-Session`, with stream and filter appended.
+    pub persistent_session: Option<String>,
+    /// No frame at all for this long: the connection is dead.
+    pub silence_timeout: Duration,
+    pub push_down: PushDown,
+    /// PEM file with further certificate authorities to trust.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// How far a subscription is narrowed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PushDown {
+    #[default]
+    Packages,
+    PackagesAndOwners,
+    Off,
+}
+
+#[derive(Clone, Debug)]
+pub struct StoreConfig {
+    pub path: PathBuf,
+    /// Settled events stay visible this long, space permitting.
+    pub retention: Duration,
+    pub max_bytes: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct DedupConfig {
+    pub identity: IdentityRule,
+    pub window: Duration,
+    pub window_without_deploy: Duration,
+    pub max_keys: usize,
+}
+
+/// Which events count as the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum IdentityRule {
+    /// The same state of the same entity from the same deploy.
+    #[default]
+    State,
+    /// One event per (contract package, token id, deploy hash); the first wins.
+    DeployToken,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct DeadLettersConfig {
+    pub retention: Duration,
+    pub max_bytes: u64,
+}
+
+/// Addresses that sinks must not reach, beside those that are always refused.
+#[derive(Clone, Debug, Default)]
+pub struct EgressConfig {
+    pub deny: Vec<IpNet>,
+}
+
+/// The name of a sink: its key in `sinks`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SinkName(pub Arc<str>);
+
+impl fmt::Display for SinkName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct SinkConfig {
+    pub labels: BTreeMap<String, String>,
+    pub kind: SinkKind,
+    pub retry: RetryConfig,
+    /// Attempts under way at once, at least 1.
+    pub concurrency: usize,
+    pub ordering: Ordering,
+    pub backlog: BacklogConfig,
+}
+
+#[derive(Clone, Debug)]
+pub enum SinkKind {
+    Webhook(Box<WebhookConfig>),
+    Stdout,
+}
+
+#[derive(Clone, Debug)]
+pub struct WebhookConfig {
+    /// `http` or `https`, with a host, without userinfo.
+    pub url: Url,
+    /// `whsec_…`; all of them sign. Empty: unsigned.
+    pub secrets: Vec<Secret>,
+    /// Bounds a whole attempt, from name resolution to the end of the answer.
+    pub timeout: Duration,
+    pub headers: Vec<(String, Secret)>,
+    /// Statuses that make the delivery a dead letter at once.
+    pub reject_on: Vec<u16>,
+    pub tls: TlsConfig,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct TlsConfig {
+    /// PEM file with certificate authorities to trust beside the platform's.
+    pub ca_file: Option<PathBuf>,
+    /// PEM files of a client certificate and its key: both or none.
+    pub client_certificate: Option<ClientCertificate>,
+    pub dangerous_accept_any_certificate: bool,
+}
+
+#[derive(Clone, Debug)]
+pub struct ClientCertificate {
+    pub certificate_file: PathBuf,
+    pub key_file: PathBuf,
+}
+
+#[derive(Clone, Debug)]
+pub struct RetryConfig {
+    /// The delay before the second attempt, the third, …; after the last one the delivery is a dead letter.
+    pub schedule: Vec<Duration>,
+    /// The share by which each delay is scattered, 0.0 to 1.0.
+    pub jitter: f64,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Ordering {
+    /// One in flight per lane, in order.
+    #[default]
+    Lane,
+    None,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct BacklogConfig {
+    /// Bytes of events that this sink has not settled.
+    pub max_bytes: u64,
+    pub on_full: OnFull,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnFull {
+    /// The sink's oldest deliveries are dropped and counted.
+    #[default]
+    Expire,
+    /// Intake waits, for everybody.
+    Wait,
+}
+
+#[derive(Clone, Debug)]
+pub struct RouteConfig {
+    pub name: Arc<str>,
+    pub stream: Stream,
+    pub matcher: MatchConfig,
+    pub sinks: Vec<SinkName>,
+}
+
+/// The condition of a route.
+#[derive(Clone, Debug)]
+pub enum MatchConfig {
+    All,
+    /// Every key that is given must match.
+    Keys(MatchKeys),
+}
+
+/// Each list is an OR; an absent one accepts everything. Hashes are 64 lower-case hex digits without prefix.
+#[derive(Clone, Debug, Default)]
+pub struct MatchKeys {
+    pub action: Option<Vec<String>>,
+    pub contract_package: Option<Vec<String>>,
+    /// Account or contract hashes; public keys were turned into account hashes.
+    pub owner: Option<Vec<String>>,
+    pub token_id: Option<Vec<String>>,
+}
+
+/// What one connection to the source asks for: a stream and, if no match can be lost by it, a filter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subscription {
+    pub stream: Stream,
+    /// Empty: not filtered by package. 64 lower-case hex digits each.
+    pub contract_packages: Vec<String>,
+    /// Empty: not filtered by owner.
+    pub owners: Vec<String>,
+}

@@ -1,0 +1,135 @@
+//! An event and what is known about it: the words that every other part shares.
+//!
+//! A [`Stream`] is one CSPR.cloud path. The bytes of one message become [`Facts`] (what routes match and what
+//! consumers read in headers) and an [`Identity`] (what deduplication and order go by). Both are pure functions of
+//! the bytes, so they can be computed again at any time, and are: only the bytes are stored.
+
+mod account;
+mod decode;
+mod id;
+mod identity;
+mod stream;
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+pub use account::{AccountError, account_hash};
+pub(crate) use decode::{Decoded, Malformed, decode, facts};
+pub use id::{EventId, IdError};
+pub(crate) use identity::{Identity, Key, LaneKey};
+pub use stream::Stream;
+
+use crate::clock::Timestamp;
+
+/// The Casper network that an event comes from; part of its identity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Network {
+    Mainnet,
+    Testnet,
+}
+
+impl Network {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Mainnet => "mainnet",
+            Self::Testnet => "testnet",
+        }
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// How an event came to the relay.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Origin {
+    #[default]
+    Stream,
+}
+
+impl Origin {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Stream => "stream",
+        }
+    }
+}
+
+/// What an NFT action did; `nft_action_id` of CSPR.cloud, 1 to 6.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ActionKind {
+    Mint,
+    Burn,
+    Approve,
+    Transfer,
+    MetadataUpdate,
+    Revoke,
+}
+
+/// What a message says about itself. Hashes are lower-case hex without a prefix; every field a stream or a message
+/// lacks is `None`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// The envelope's `action`: `created`, `updated`, `emitted`.
+    pub action: Box<str>,
+    /// The envelope's `timestamp`, as written.
+    pub timestamp: Option<Box<str>>,
+    pub contract_package: Option<Box<str>>,
+    pub token_id: Option<Box<str>>,
+    pub deploy_hash: Option<Box<str>>,
+    /// The present owner; for an action the side that received, or else the one that gave.
+    pub owner: Option<Box<str>>,
+    /// 0 account, 1 contract.
+    pub owner_type: Option<u8>,
+    pub from: Option<Box<str>>,
+    pub to: Option<Box<str>>,
+    pub kind: Option<ActionKind>,
+    pub token_standard: Option<u64>,
+    pub is_burned: Option<bool>,
+}
+
+/// The place of an event in one store: `<epoch>-<number>`, fixed-width hex, so text order is sequence order.
+/// The epoch is the store's birth, so that a store made anew continues upwards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Sequence {
+    /// Milliseconds since 1970 at which the store was created.
+    pub epoch: u64,
+    pub number: u64,
+}
+
+impl fmt::Display for Sequence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:012x}-{:016x}", self.epoch, self.number)
+    }
+}
+
+/// An accepted event, as sinks see it.
+#[derive(Clone, Debug)]
+pub struct Event {
+    pub id: EventId,
+    pub sequence: Sequence,
+    pub network: Network,
+    pub stream: Stream,
+    pub origin: Origin,
+    pub accepted_at: Timestamp,
+    pub facts: Facts,
+    /// The message, byte for byte as CSPR.cloud sent it.
+    pub body: Bytes,
+}
+
+/// One event for one sink, about to be attempted.
+#[derive(Clone, Debug)]
+pub struct Delivery {
+    pub event: Arc<Event>,
+    /// Names of the matched routes that name this sink, in the order of the file.
+    pub routes: Arc<[Arc<str>]>,
+    /// 1 for the first attempt.
+    pub attempt: u32,
+    /// Whether an operator asked for it again.
+    pub is_replay: bool,
+}

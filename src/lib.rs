@@ -1,0 +1,21 @@
+//! cspr-relay carries events from CSPR.cloud to signed webhooks and message buses and loses none that it accepted.
+//!
+//! `ARCHITECTURE.md` has the path of an event and the map of the components.
+
+pub mod app;
+pub mod cli;
+pub mod config;
+
+mod backoff;
+mod clock;
+mod delivery;
+mod emulator;
+mod event;
+mod intake;
+mod lifecycle;
+mod metrics;
+mod route;
+mod signature;
+mod sink;
+mod source;
+mod store;

@@ -1,0 +1,149 @@
+//! Long-lived tasks: started here, stopped in order, never dead unseen.
+//!
+//! A [`Lifecycle`] owns two signals: *drain* (stop taking work, finish what is under way) and *abort* (leave
+//! everything as it is; the store makes that safe). A task that ends by itself, or panics, while nobody asked for a
+//! drain is a failure of the process: it starts the drain and the exit code tells.
+
+use std::future::Future;
+use std::sync::{Arc, Mutex};
+
+use tokio_util::sync::CancellationToken;
+
+/// Starts tasks and stops them. Clones share the signals and the failure.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Lifecycle {
+    drain: CancellationToken,
+    abort: CancellationToken,
+    failure: Arc<Mutex<Option<String>>>,
+}
+
+/// A running task; await [`Task::ended`] for its end.
+#[derive(Debug)]
+pub(crate) struct Task {
+    name: &'static str,
+    handle: tokio::task::JoinHandle<()>,
+}
+
+impl Lifecycle {
+    /// Cancelled when the process is to finish its work and end.
+    pub(crate) fn drain(&self) -> &CancellationToken {
+        &self.drain
+    }
+
+    /// Cancelled when the process is to end at once.
+    pub(crate) fn abort(&self) -> &CancellationToken {
+        &self.abort
+    }
+
+    /// Starts the drain because something broke. The first reason is kept.
+    pub(crate) fn fail(&self, reason: String) {
+        tracing::error!(reason, "the relay stops because of a failure");
+        let mut failure = self.failure.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        failure.get_or_insert(reason);
+        drop(failure);
+        self.drain.cancel();
+    }
+
+    /// Why the process is ending, if it is not by request.
+    pub(crate) fn failure(&self) -> Option<String> {
+        self.failure.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    }
+
+    /// Starts a long-lived task. It must end only after [`Self::drain`] or [`Self::abort`]; an earlier end, a panic
+    /// included, fails the process. After an abort it is dropped at its next await.
+    pub(crate) fn spawn(&self, name: &'static str, work: impl Future<Output = ()> + Send + 'static) -> Task {
+        let lifecycle = self.clone();
+        #[expect(clippy::disallowed_methods, reason = "this is the one place that spawns long-lived tasks")]
+        let handle = tokio::spawn(async move {
+            let watch = EndWatch { name, lifecycle: lifecycle.clone(), is_done: false };
+            let aborted = lifecycle.abort.clone();
+            tokio::select! {
+                biased;
+                () = aborted.cancelled_owned() => {}
+                () = work => {}
+            }
+            watch.done();
+        });
+        Task { name, handle }
+    }
+
+    /// Starts a long-lived thread for blocking work, under the same rule.
+    pub(crate) fn spawn_thread(
+        &self,
+        name: &'static str,
+        work: impl FnOnce() + Send + 'static,
+    ) -> std::io::Result<std::thread::JoinHandle<()>> {
+        let lifecycle = self.clone();
+        std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+            let watch = EndWatch { name, lifecycle, is_done: false };
+            work();
+            watch.done();
+        })
+    }
+}
+
+impl Task {
+    pub(crate) fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Waits for the end; a panic was already reported.
+    pub(crate) async fn ended(&mut self) {
+        // The error says only that it panicked or was cancelled, and `EndWatch` has reported that.
+        let _outcome = (&mut self.handle).await;
+    }
+}
+
+/// Notices, by being dropped, that a task panicked.
+struct EndWatch {
+    name: &'static str,
+    lifecycle: Lifecycle,
+    is_done: bool,
+}
+
+impl EndWatch {
+    fn done(mut self) {
+        self.is_done = true;
+        let stopping = self.lifecycle.drain.is_cancelled() || self.lifecycle.abort.is_cancelled();
+        if !stopping {
+            self.lifecycle.fail(format!("{} ended by itself", self.name));
+        }
+    }
+}
+
+impl Drop for EndWatch {
+    fn drop(&mut self) {
+        if !self.is_done {
+            self.lifecycle.fail(format!("{} panicked", self.name));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_task_that_panics_or_ends_early_fails_the_process() {
+        for early in [true, false] {
+            let lifecycle = Lifecycle::default();
+            let mut task = lifecycle.spawn("worker", async move {
+                assert!(early, "a bug");
+            });
+            lifecycle.drain().cancelled().await;
+            task.ended().await;
+            let reason = lifecycle.failure().unwrap();
+            assert_eq!(reason, if early { "worker ended by itself" } else { "worker panicked" });
+        }
+    }
+
+    #[tokio::test]
+    async fn a_task_that_ends_after_the_drain_is_no_failure() {
+        let lifecycle = Lifecycle::default();
+        let drain = lifecycle.drain().clone();
+        let mut task = lifecycle.spawn("worker", async move { drain.cancelled().await });
+        lifecycle.drain().cancel();
+        task.ended().await;
+        assert_eq!(lifecycle.failure(), None);
+    }
+}

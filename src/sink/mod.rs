@@ -1,0 +1,64 @@
+//! Destinations. A sink has one verb, [`Sink::deliver`]; what to do with the outcome is `delivery`'s business.
+//!
+//! A sink keeps no queue and makes no second try of its own. It holds what is worth sharing between attempts
+//! (connections, credentials) and nothing else.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
+
+use crate::event::Delivery;
+
+/// A destination of one kind.
+pub(crate) trait Sink: Send + Sync + 'static {
+    /// One attempt, bounded in time by the sink itself. Dropping the future abandons the attempt: whether the
+    /// destination got the event is then unknown, as after a crash.
+    fn deliver<'a>(&'a self, delivery: &'a Delivery) -> Pin<Box<dyn Future<Output = Outcome> + Send + 'a>>;
+}
+
+/// What came of an attempt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// The destination has confirmed it. `status` is the HTTP status where there is one.
+    Delivered { status: Option<u16> },
+    /// It may work later; `after` is what the destination asked for (`Retry-After`).
+    Retry { failure: Failure, after: Option<Duration> },
+    /// It will never work for this event.
+    Reject { failure: Failure },
+}
+
+/// Why an attempt failed, for the operator to read and for the breaker to judge.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Failure {
+    pub(crate) cause: Cause,
+    pub(crate) status: Option<u16>,
+    /// One line, with at most 1 KiB of the answer in it, control characters escaped, no secrets.
+    pub(crate) detail: String,
+}
+
+/// The kinds of failure; the text form stands in metrics, listings and the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Cause {
+    /// Name resolution failed.
+    Dns,
+    /// The connection could not be made or broke.
+    Connect,
+    Tls,
+    Timeout,
+    /// The egress guard forbids the address.
+    Forbidden,
+    /// 429: the destination asks for less.
+    Throttled,
+    /// 410: the destination is gone for good.
+    Gone,
+    /// 401, 403, 404: the destination is set up wrongly.
+    Denied,
+    /// 5xx.
+    Server,
+    /// Any other answer that is not success: this event's own fault as far as anybody knows.
+    Refused,
+    /// The event cannot be put in the form that the destination needs.
+    Invalid,
+    /// The attempt panicked: our fault, with this event.
+    Panic,
+}
