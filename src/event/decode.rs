@@ -1,19 +1,299 @@
-//! x
-use super::*;
+//! From the bytes of a message to facts and identity.
+//!
+//! Tolerant where CSPR.cloud's documentation is vague (numbers for text, absent or `null` fields, unknown keys) and
+//! strict where an event would lose its identity: a token event without package or token id is malformed. Nesting
+//! beyond 128 levels inside a value that counts is malformed too.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use super::identity::{Identity, Subject, canonical};
+use super::{ActionKind, Facts, Network, Stream};
+
+/// A message that was understood.
+#[derive(Clone, Debug)]
 pub(crate) struct Decoded {
     pub(crate) facts: Facts,
     pub(crate) identity: Identity,
 }
-#[derive(Debug, thiserror::Error)]
+
+/// Why a message was not understood: one line, without its content.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}")]
 pub(crate) struct Malformed {
     pub(crate) reason: String,
 }
+
+impl From<serde_json::Error> for Malformed {
+    fn from(error: serde_json::Error) -> Self {
+        Self { reason: error.to_string() }
+    }
+}
+
+/// Facts and identity of a message of `stream`.
 pub(crate) fn decode(network: Network, stream: Stream, body: &[u8]) -> Result<Decoded, Malformed> {
-    let _ = (network, stream, body);
-    unimplemented!()
+    let (facts, state) = match stream {
+        Stream::NftTokens => nft_token(body).and_then(|message| Ok((message.facts(), message.state()?)))?,
+        Stream::NftTokenActions => nft_token_action(body).map(|message| (message.facts(), message.state()))?,
+        _ => untyped(stream, body)?,
+    };
+    let identity = Subject { network, stream, facts: &facts, state: &state }.identity();
+    Ok(Decoded { facts, identity })
 }
+
+/// Facts alone, for a message that was accepted before.
 pub(crate) fn facts(stream: Stream, body: &[u8]) -> Result<Facts, Malformed> {
-    let _ = (stream, body);
-    unimplemented!()
+    match stream {
+        Stream::NftTokens => nft_token(body).map(|message| message.facts()),
+        Stream::NftTokenActions => nft_token_action(body).map(|message| message.facts()),
+        _ => untyped(stream, body).map(|(facts, _state)| facts),
+    }
 }
+
+#[derive(Deserialize)]
+#[serde(bound(deserialize = "D: Deserialize<'de>, 'de: 'a"))]
+struct Envelope<'a, D> {
+    #[serde(borrow)]
+    action: Cow<'a, str>,
+    data: D,
+    #[serde(borrow, default)]
+    extra: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    timestamp: Option<Cow<'a, str>>,
+}
+
+#[derive(Default, Deserialize)]
+struct Extra<'a> {
+    #[serde(borrow, default)]
+    deploy_hash: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    transaction_hash: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    owner_hash: Option<Cow<'a, str>>,
+}
+
+#[derive(Deserialize)]
+struct NftToken<'a> {
+    #[serde(borrow)]
+    contract_package_hash: Cow<'a, str>,
+    #[serde(borrow)]
+    token_id: &'a RawValue,
+    #[serde(default)]
+    token_standard_id: Option<u64>,
+    #[serde(default)]
+    owner_type: Option<u8>,
+    #[serde(borrow, default)]
+    owner_hash: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    onchain_metadata: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    offchain_metadata: Option<&'a RawValue>,
+    #[serde(default)]
+    offchain_metadata_status: Option<i64>,
+    #[serde(default)]
+    is_burned: Option<bool>,
+}
+
+#[derive(Deserialize)]
+struct NftTokenAction<'a> {
+    #[serde(borrow)]
+    contract_package_hash: Cow<'a, str>,
+    #[serde(borrow)]
+    token_id: &'a RawValue,
+    #[serde(borrow, default)]
+    deploy_hash: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    from_hash: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    to_hash: Option<Cow<'a, str>>,
+    #[serde(default)]
+    to_type: Option<u8>,
+    nft_action_id: u64,
+}
+
+/// A typed message with its loosely typed parts resolved.
+struct Typed<'a, D> {
+    envelope: Envelope<'a, D>,
+    extra: Extra<'a>,
+    token_id: Box<str>,
+}
+
+fn nft_token(body: &[u8]) -> Result<Typed<'_, NftToken<'_>>, Malformed> {
+    let envelope: Envelope<'_, NftToken<'_>> = serde_json::from_slice(body)?;
+    let token_id = required_text("data.token_id", envelope.data.token_id)?;
+    required("data.contract_package_hash", &envelope.data.contract_package_hash)?;
+    Ok(Typed { extra: extra(envelope.extra)?, token_id, envelope })
+}
+
+fn nft_token_action(body: &[u8]) -> Result<Typed<'_, NftTokenAction<'_>>, Malformed> {
+    let envelope: Envelope<'_, NftTokenAction<'_>> = serde_json::from_slice(body)?;
+    let token_id = required_text("data.token_id", envelope.data.token_id)?;
+    required("data.contract_package_hash", &envelope.data.contract_package_hash)?;
+    Ok(Typed { extra: extra(envelope.extra)?, token_id, envelope })
+}
+
+impl Typed<'_, NftToken<'_>> {
+    fn facts(&self) -> Facts {
+        let data = &self.envelope.data;
+        Facts {
+            action: (*self.envelope.action).into(),
+            timestamp: self.envelope.timestamp.as_deref().map(Into::into),
+            contract_package: Some(lower(&data.contract_package_hash)),
+            token_id: Some(self.token_id.clone()),
+            deploy_hash: hash(self.extra.deploy_hash.as_deref().or(self.extra.transaction_hash.as_deref())),
+            owner: hash(data.owner_hash.as_deref()),
+            owner_type: data.owner_type,
+            token_standard: data.token_standard_id,
+            is_burned: data.is_burned,
+            ..Facts::default()
+        }
+    }
+
+    /// What may change about a token, as canonical JSON.
+    fn state(&self) -> Result<Vec<u8>, Malformed> {
+        let data = &self.envelope.data;
+        let owner = data.owner_hash.as_deref().map(str::to_ascii_lowercase);
+        let state = serde_json::json!({
+            "is_burned": data.is_burned,
+            "offchain_metadata": metadata(data.offchain_metadata)?,
+            "offchain_metadata_status": data.offchain_metadata_status,
+            "onchain_metadata": metadata(data.onchain_metadata)?,
+            "owner_hash": owner,
+            "owner_type": data.owner_type,
+        });
+        Ok(canonical(&state))
+    }
+}
+
+impl Typed<'_, NftTokenAction<'_>> {
+    fn facts(&self) -> Facts {
+        let data = &self.envelope.data;
+        let (from, to) = (hash(data.from_hash.as_deref()), hash(data.to_hash.as_deref()));
+        let owner = hash(self.extra.owner_hash.as_deref());
+        Facts {
+            action: (*self.envelope.action).into(),
+            timestamp: self.envelope.timestamp.as_deref().map(Into::into),
+            contract_package: Some(lower(&data.contract_package_hash)),
+            token_id: Some(self.token_id.clone()),
+            deploy_hash: hash(data.deploy_hash.as_deref().or(self.extra.deploy_hash.as_deref())),
+            owner: owner.or_else(|| to.clone()).or_else(|| from.clone()),
+            owner_type: data.to_type,
+            from,
+            to,
+            kind: action_kind(data.nft_action_id),
+            ..Facts::default()
+        }
+    }
+
+    /// What tells two actions of one deploy on one token apart.
+    fn state(&self) -> Vec<u8> {
+        let data = &self.envelope.data;
+        let side = |hash: &Option<Cow<'_, str>>| hash.as_deref().map(str::to_ascii_lowercase);
+        canonical(&serde_json::json!({
+            "from_hash": side(&data.from_hash),
+            "nft_action_id": data.nft_action_id,
+            "to_hash": side(&data.to_hash),
+        }))
+    }
+}
+
+fn untyped(stream: Stream, body: &[u8]) -> Result<(Facts, Vec<u8>), Malformed> {
+    let message: Value = serde_json::from_slice(body)?;
+    let Some(action) = message.get("action").and_then(Value::as_str) else {
+        return Err(missing("action"));
+    };
+    let Some(data) = message.get("data").filter(|data| data.is_object()) else {
+        return Err(missing("data"));
+    };
+    let state = canonical(&serde_json::json!({ "data": data, "extra": message.get("extra") }));
+    let fields = stream.fields();
+    let at = |pointer: &str| text_at(&message, pointer);
+    let first = |pointers: &[&str]| pointers.iter().find_map(|pointer| at(pointer));
+    let facts = Facts {
+        action: action.into(),
+        timestamp: at("/timestamp"),
+        contract_package: hash(at(fields.contract_package).as_deref()),
+        token_id: at(fields.token_id),
+        deploy_hash: hash(first(fields.deploy_hash).as_deref()),
+        owner: hash(first(fields.owner).as_deref()),
+        from: hash(at(fields.from).as_deref()),
+        to: hash(at(fields.to).as_deref()),
+        ..Facts::default()
+    };
+    Ok((facts, state))
+}
+
+/// The text or number at `pointer`; an empty pointer stands for a field that the stream lacks.
+fn text_at(message: &Value, pointer: &str) -> Option<Box<str>> {
+    let found = message.pointer(pointer).filter(|_| !pointer.is_empty())?;
+    match found {
+        Value::String(text) => Some(text.as_str().into()),
+        Value::Number(number) => Some(number.to_string().into()),
+        _ => None,
+    }
+}
+
+/// `extra` is documented as an object or `null`, and as mixed: anything but an object says nothing.
+fn extra(raw: Option<&RawValue>) -> Result<Extra<'_>, Malformed> {
+    match raw {
+        Some(raw) if raw.get().starts_with('{') => Ok(serde_json::from_str(raw.get())?),
+        _ => Ok(Extra::default()),
+    }
+}
+
+/// Metadata as JSON; CSPR.cloud sends some of it as base64 of a JSON object.
+fn metadata(raw: Option<&RawValue>) -> Result<Value, Malformed> {
+    let value: Value = raw.map_or(Ok(Value::Null), |raw| serde_json::from_str(raw.get()))?;
+    let decoded = value
+        .as_str()
+        .and_then(|text| data_encoding::BASE64.decode(text.as_bytes()).ok())
+        .and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok())
+        .filter(|inner| inner.is_object() || inner.is_array());
+    Ok(decoded.unwrap_or(value))
+}
+
+/// A text, or a number taken as it was written; never empty.
+fn required_text(name: &str, raw: &RawValue) -> Result<Box<str>, Malformed> {
+    let written = raw.get();
+    let text = match written.as_bytes().first() {
+        Some(b'"') => serde_json::from_str::<Cow<'_, str>>(written)?,
+        Some(b'0'..=b'9' | b'-') => Cow::Borrowed(written),
+        _ => return Err(Malformed { reason: format!("{name} is neither a text nor a number") }),
+    };
+    required(name, &text)?;
+    Ok(text.into())
+}
+
+fn required(name: &str, text: &str) -> Result<(), Malformed> {
+    if text.is_empty() { Err(missing(name)) } else { Ok(()) }
+}
+
+fn missing(name: &str) -> Malformed {
+    Malformed { reason: format!("{name} is missing or empty") }
+}
+
+fn hash(text: Option<&str>) -> Option<Box<str>> {
+    text.filter(|text| !text.is_empty()).map(lower)
+}
+
+fn lower(text: &str) -> Box<str> {
+    text.to_ascii_lowercase().into()
+}
+
+fn action_kind(id: u64) -> Option<ActionKind> {
+    Some(match id {
+        1 => ActionKind::Mint,
+        2 => ActionKind::Burn,
+        3 => ActionKind::Approve,
+        4 => ActionKind::Transfer,
+        5 => ActionKind::MetadataUpdate,
+        6 => ActionKind::Revoke,
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,12 +1,161 @@
-//! x
-/// Sixteen bytes of SHA-256.
+//! What makes two messages the same event, and which events keep their order.
+//!
+//! The identity never holds what differs between redeliveries of one event: the envelope's time, `data.timestamp`,
+//! `tracking_id`, `block_height`.
+
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use super::{EventId, Facts, Network, Stream};
+
+/// The first sixteen bytes of a SHA-256.
 pub(crate) type Key = [u8; 16];
-/// The lane of an event: equal for events that keep their order.
+
+/// Equal for events that keep their order among themselves.
 pub(crate) type LaneKey = u64;
+
+/// What deduplication and order go by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Identity {
-    pub(crate) id: super::EventId,
+    /// Network, stream, action, package, token, deploy and state.
+    pub(crate) id: EventId,
+    /// The literal rule's key: network, stream, package, token and deploy; equal to `id` where there is no token or
+    /// no deploy.
     pub(crate) base: Key,
+    /// `None`: unordered.
     pub(crate) lane: Option<LaneKey>,
+    /// Without a deploy hash the same state may legitimately come again.
     pub(crate) has_deploy: bool,
+}
+
+impl Identity {
+    /// The id of a legitimate recurrence of an event without a deploy hash: unique to this store and place in it.
+    pub(crate) fn recurrence(&self, epoch: u64, number: u64) -> EventId {
+        let mut hash = Fields::new("recurrence");
+        hash.field(Some(&self.id.0)).field(Some(&epoch.to_be_bytes())).field(Some(&number.to_be_bytes()));
+        EventId(hash.key())
+    }
+}
+
+/// What an identity is made of.
+pub(super) struct Subject<'a> {
+    pub(super) network: Network,
+    pub(super) stream: Stream,
+    pub(super) facts: &'a Facts,
+    /// Canonical JSON of what may change.
+    pub(super) state: &'a [u8],
+}
+
+impl Subject<'_> {
+    pub(super) fn identity(&self) -> Identity {
+        let has_deploy = self.facts.deploy_hash.is_some();
+        let id = self.id();
+        let has_base = has_deploy && self.facts.token_id.is_some();
+        let base = if has_base { self.base() } else { id };
+        Identity { id: EventId(id), base, lane: self.lane(), has_deploy }
+    }
+
+    fn id(&self) -> Key {
+        let mut hash = self.place("event");
+        hash.text(Some(&self.facts.action)).text(self.facts.deploy_hash.as_deref()).field(Some(self.state));
+        hash.key()
+    }
+
+    fn base(&self) -> Key {
+        let mut hash = self.place("base");
+        hash.text(self.facts.deploy_hash.as_deref());
+        hash.key()
+    }
+
+    fn place(&self, kind: &str) -> Fields {
+        let mut hash = Fields::new(kind);
+        hash.text(Some(self.network.as_str()))
+            .text(Some(self.stream.as_str()))
+            .text(self.facts.contract_package.as_deref())
+            .text(self.facts.token_id.as_deref());
+        hash
+    }
+
+    /// One lane per entity; the stream table says which fields name the entity.
+    fn lane(&self) -> Option<LaneKey> {
+        let facts = self.facts;
+        let mut hash = Fields::new("lane");
+        hash.text(Some(self.stream.as_str()));
+        if self.stream.fields().lane.is_empty() {
+            return None;
+        }
+        for pointer in self.stream.fields().lane {
+            let part = match *pointer {
+                "/data/contract_package_hash" => facts.contract_package.as_deref(),
+                "/data/token_id" => facts.token_id.as_deref(),
+                _ => facts.owner.as_deref(),
+            };
+            hash.text(Some(part?));
+        }
+        let [a, b, c, d, e, f, g, h, ..] = hash.key();
+        // Zero stands for "no lane" in the store.
+        Some(u64::from_be_bytes([a, b, c, d, e, f, g, h]).max(1))
+    }
+}
+
+/// The lane of a token, as events of `stream` have it.
+pub(crate) fn token_lane(stream: Stream, contract_package: &str, token_id: &str) -> Option<LaneKey> {
+    let facts =
+        Facts { contract_package: Some(contract_package.into()), token_id: Some(token_id.into()), ..Facts::default() };
+    Subject { network: Network::Mainnet, stream, facts: &facts, state: &[] }.lane()
+}
+
+/// A hash over fields that cannot run into each other, nor be confused with absent ones.
+struct Fields(Sha256);
+
+impl Fields {
+    fn new(kind: &str) -> Self {
+        let mut fields = Self(Sha256::new());
+        fields.text(Some(kind));
+        fields
+    }
+
+    fn text(&mut self, text: Option<&str>) -> &mut Self {
+        self.field(text.map(str::as_bytes))
+    }
+
+    fn field(&mut self, bytes: Option<&[u8]>) -> &mut Self {
+        let length = bytes.map_or(u64::MAX, |bytes| bytes.len() as u64);
+        self.0.update(length.to_be_bytes());
+        self.0.update(bytes.unwrap_or_default());
+        self
+    }
+
+    fn key(self) -> Key {
+        let digest = self.0.finalize();
+        let mut key = Key::default();
+        key.iter_mut().zip(digest).for_each(|(to, from)| *to = from);
+        key
+    }
+}
+
+/// JSON with sorted keys, no white space, numbers as written.
+pub(super) fn canonical(value: &Value) -> Vec<u8> {
+    // Maps of `serde_json` are sorted as long as its feature `preserve_order` is off; a test holds that.
+    value.to_string().into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn canonical_json_sorts_keys_at_every_depth_and_keeps_numbers() {
+        let value: Value = serde_json::from_str(r#"{"b": 1e400, "a": {"d": 2, "c": [1.0, 1]}}"#).unwrap();
+        assert_eq!(canonical(&value), br#"{"a":{"c":[1.0,1],"d":2},"b":1e+400}"#);
+    }
+
+    #[test]
+    fn a_recurrence_has_an_id_of_its_own() {
+        let id = EventId([7; 16]);
+        let identity = Identity { id, base: id.0, lane: None, has_deploy: false };
+        assert_ne!(identity.recurrence(1, 1), id);
+        assert_ne!(identity.recurrence(1, 1), identity.recurrence(1, 2));
+        assert_ne!(identity.recurrence(1, 1), identity.recurrence(2, 1));
+    }
 }

@@ -18,7 +18,7 @@ use bytes::Bytes;
 pub use account::{AccountError, account_hash};
 pub(crate) use decode::{Decoded, Malformed, decode, facts};
 pub use id::{EventId, IdError};
-pub(crate) use identity::{Identity, Key, LaneKey};
+pub(crate) use identity::{Identity, Key, LaneKey, token_lane};
 pub use stream::Stream;
 
 use crate::clock::Timestamp;
