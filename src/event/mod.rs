@@ -58,6 +58,17 @@ impl Origin {
             Self::Stream => "stream",
         }
     }
+
+    /// The number under which the store writes it down; never reused.
+    pub(crate) fn code(self) -> u8 {
+        match self {
+            Self::Stream => 0,
+        }
+    }
+
+    pub(crate) fn from_code(code: u8) -> Option<Self> {
+        (code == 0).then_some(Self::Stream)
+    }
 }
 
 /// What an NFT action did; `nft_action_id` of CSPR.cloud, 1 to 6.

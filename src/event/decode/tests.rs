@@ -161,7 +161,7 @@ fn malformed_messages_are_named_and_never_panic() {
         (with("/data/contract_package_hash", json!("")).to_string(), "data.contract_package_hash"),
         (with("/data/is_burned", json!("no")).to_string(), "expected a boolean"),
         (MINT.replace("\"action\"", "\"action\":\"x\",\"action\""), "duplicate field `action`"),
-        (MINT.replace("\"created\"", "\"\\ud800\""), "surrogate"),
+        (MINT.replace("\"created\"", "\"\\ud800\""), "hex escape"),
         (deep, "EOF"),
         (deep_metadata, "recursion limit"),
     ];
