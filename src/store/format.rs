@@ -256,7 +256,10 @@ mod tests {
             lane,
             has_deploy,
             body_bytes: 1500,
-            targets: vec![Target { sink: SinkId(300), routes: vec![1, 70_000] }, Target { sink: SinkId(1), routes: vec![] }],
+            targets: vec![
+                Target { sink: SinkId(300), routes: vec![1, 70_000] },
+                Target { sink: SinkId(1), routes: vec![] },
+            ],
         };
         let records = vec![record(u64::MAX, true, [4; 16]), record(0, false, [3; 16])];
         Batch { first: 77, accepted_at: Timestamp(1_700_000_000_000), records }

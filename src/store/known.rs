@@ -20,7 +20,9 @@ const TIMED_MAX: usize = 200_000;
 /// What is to become of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
-    New { is_variant: bool },
+    New {
+        is_variant: bool,
+    },
     /// New, though its state was seen before: it needs an id of its own.
     Recurrence,
     Duplicate(Repeat),
@@ -74,7 +76,11 @@ impl Known {
                 (false, false) => Verdict::New { is_variant: false },
             };
         }
-        if is_known { Verdict::Duplicate(self.repeat(identity)) } else { Verdict::New { is_variant: self.is_variant(identity) } }
+        if is_known {
+            Verdict::Duplicate(self.repeat(identity))
+        } else {
+            Verdict::New { is_variant: self.is_variant(identity) }
+        }
     }
 
     /// Remembers an accepted event. `id` is the one it was given, which differs from `identity.id` for a recurrence.
@@ -84,9 +90,17 @@ impl Known {
         if !identity.has_deploy {
             self.insert_timed(key, now);
         }
-        if let Some(lane) = identity.lane {
-            self.lanes.insert(lane, Last { id: head(&id.0), base: head(&identity.base) });
+        self.remember_lane(identity, id);
+    }
+
+    /// Remembers an event of an earlier run. `accepted` is `None` if it lies before what this clock can tell.
+    pub(super) fn restore(&mut self, identity: &Identity, accepted: Option<Instant>) {
+        let key = self.key(identity);
+        self.keys.insert(key);
+        if let Some(accepted) = accepted.filter(|_| !identity.has_deploy) {
+            self.insert_timed(key, accepted);
         }
+        self.remember_lane(identity, identity.id);
     }
 
     /// Takes back an insertion whose commit failed.
@@ -99,6 +113,12 @@ impl Known {
     /// Forgets an event whose window has passed.
     pub(super) fn forget(&mut self, identity: &Identity) {
         self.keys.remove(&self.key(identity));
+    }
+
+    fn remember_lane(&mut self, identity: &Identity, id: EventId) {
+        if let Some(lane) = identity.lane {
+            self.lanes.insert(lane, Last { id: head(&id.0), base: head(&identity.base) });
+        }
     }
 
     fn key(&self, identity: &Identity) -> Key {
@@ -114,7 +134,11 @@ impl Known {
         match identity.lane.and_then(|lane| self.lanes.find(lane)) {
             None => Repeat::Same,
             Some(last) if last.id == head(&identity.id.0) => Repeat::Same,
-            Some(last) if last.base == head(&identity.base) && self.rule == IdentityRule::DeployToken => Repeat::Variant,
+            // A recurrence bears an id of its own; its state is in the base.
+            Some(last) if !identity.has_deploy && last.base == head(&identity.base) => Repeat::Same,
+            Some(last) if last.base == head(&identity.base) && self.rule == IdentityRule::DeployToken => {
+                Repeat::Variant
+            }
             Some(_) => Repeat::Recurred,
         }
     }

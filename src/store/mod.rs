@@ -1,1 +1,346 @@
-//! To come.
+//! The only code that touches the disk: events, one delivery queue per sink, dead letters, known ids, quarantine.
+//!
+//! SQLite in WAL mode with `synchronous=FULL`. One thread owns the only writing connection and commits whatever has
+//! gathered while the last commit was being synced; another thread reads.
+//!
+//! # Invariants
+//! 1. An event is accepted when the commit that holds its body, its batch record and so all its deliveries returned.
+//!    Nothing is handed to a sink before that.
+//! 2. A delivery (event, sink) is **pending** if and only if the event's batch record names the sink and either
+//!    `seq > low(sink)` and there is no `settled` row, or there is a `waiting` or a `held` row. Every transition is
+//!    one transaction; `low` moves past an event only in or after the transaction that settled it, or made it wait
+//!    or be held.
+//! 3. A lane with a `held` row of a sink has a `waiting` row of that sink with a lower sequence number.
+//! 4. An event's body is deleted only when none of its deliveries is pending. So a pending delivery without a body
+//!    is damage, is reported, and becomes a dead letter.
+//! 5. A batch record is deleted only when all its bodies are gone, its ids are forgotten and every `low` is past it.
+//! 6. Every row but those of `meta`, `name` and `cursor` bears a checksum over table, key and content.
+//! 7. After any failure of a commit other than "no space", nothing more is written: the process ends. A commit that
+//!    found no space is rolled back, its ids are taken back, and it is tried again.
+//!
+//! # On disk
+//! `lock` (owner, held as long as the process lives), `relay.db` and `relay.db-wal`:
+//!
+//! | table | key | row |
+//! |---|---|---|
+//! | `batch` | first seq | when accepted; per event: stream, id, base key, lane, size, sinks with their routes |
+//! | `event` | seq | the message |
+//! | `cursor` | sink | `low`: all deliveries up to here are settled, waiting or held |
+//! | `settled` | sink, seq | when, attempts, outcome |
+//! | `waiting` | sink, seq | failed at least once: lane, due, attempts |
+//! | `held` | sink, seq | behind a waiting one: lane |
+//! | `attempt` | sink, seq, number | a failed attempt: when, cause, status, detail |
+//! | `dead`, `dead_body` | sink, seq; seq | a dead letter with all that is known of it, so that it outlives the event |
+//! | `quarantine` | number | a message that could not be handled, raw, with the reason |
+//! | `lookup` | kind, range, bucket | sorted keys of a closed range of events: id → seq, lane → seq |
+//! | `name` | number | names of sinks and routes, referred to by number |
+//! | `meta` | key | epoch, where the known ids begin |
+//!
+//! The sequence number of an event is its place in the store; numbers ascend and are never reused.
+
+mod accept;
+mod dead;
+mod error;
+mod format;
+mod known;
+mod letters;
+mod lock;
+mod reader;
+mod recent;
+mod schema;
+mod space;
+mod start;
+mod transaction;
+mod wal;
+mod writer;
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
+
+pub(crate) use dead::DeadLetter;
+pub(crate) use error::{OpenError, Stopped};
+pub(crate) use letters::{DeadLetters, LetterFilter, Listed, PastAttempt, ReplayReport};
+pub(crate) use reader::{Claimed, Page};
+
+use crate::clock::{Clock, Timestamp};
+use crate::config::{BacklogConfig, DeadLettersConfig, DedupConfig, SinkName, StoreConfig};
+use crate::event::{Identity, Network, Stream};
+use crate::lifecycle::Lifecycle;
+use crate::metrics::Metrics;
+use reader::Reader;
+use recent::Recent;
+use writer::Command;
+
+/// Commands that may wait for the writer; accepts among them are limited to [`ACCEPTS_MAX`].
+const COMMANDS_MAX: usize = 256;
+/// The commit in progress and the next.
+const ACCEPTS_MAX: usize = 2;
+
+/// The number of a sink in one store; never reused for another name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct SinkId(pub(crate) u32);
+
+/// What the store is told about the sinks and limits of this run.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) network: Network,
+    pub(crate) store: StoreConfig,
+    pub(crate) dedup: DedupConfig,
+    pub(crate) dead_letters: DeadLettersConfig,
+    pub(crate) sinks: Vec<(SinkName, BacklogConfig)>,
+}
+
+/// An event that routes want, offered for acceptance.
+#[derive(Clone, Debug)]
+pub(crate) struct Candidate {
+    pub(crate) stream: Stream,
+    pub(crate) identity: Identity,
+    pub(crate) facts: crate::event::Facts,
+    pub(crate) body: Bytes,
+    /// The sinks that get it with the names of the routes that say so; never empty.
+    pub(crate) targets: Vec<(SinkId, Arc<[Arc<str>]>)>,
+}
+
+/// A message that could not be handled.
+#[derive(Clone, Debug)]
+pub(crate) struct Quarantined {
+    pub(crate) stream: Stream,
+    pub(crate) reason: String,
+    pub(crate) body: Bytes,
+}
+
+/// A change of one sink's queue. The changes of one [`SinkStore::record`] are one transaction.
+#[derive(Clone, Debug)]
+pub(crate) enum Change {
+    /// It is over. A waiting row of it goes.
+    Settle(Settlement),
+    /// It failed, or was released from behind one that did: due again later. A held row of it goes.
+    Wait(Waiting),
+    /// It waits behind an earlier one of its lane.
+    Hold(Held),
+    /// A failed attempt, for the record.
+    Attempt(Attempt),
+    /// All deliveries up to here are settled, waiting or held.
+    Low(u64),
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Settlement {
+    pub(crate) seq: u64,
+    pub(crate) attempts: u32,
+    pub(crate) body_bytes: u32,
+    pub(crate) end: End,
+}
+
+/// How a delivery ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    Delivered { status: Option<u16> },
+    Dead { cause: &'static str, reason: String },
+    Expired,
+}
+
+/// A delivery that failed at least once, or was released to go next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Waiting {
+    pub(crate) seq: u64,
+    /// 0: unordered.
+    pub(crate) lane: u64,
+    pub(crate) body_bytes: u32,
+    pub(crate) attempts: u32,
+    pub(crate) is_replay: bool,
+    /// The whole delay as planned; bounds what remains of it after a restart, whatever the wall clock says.
+    pub(crate) delay: Duration,
+    /// When the delay ends.
+    pub(crate) due_at: Timestamp,
+    /// When the first attempt failed: it holds back its lane for a limited time only.
+    pub(crate) blocking_since: Timestamp,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Held {
+    pub(crate) seq: u64,
+    pub(crate) lane: u64,
+    pub(crate) body_bytes: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Attempt {
+    pub(crate) seq: u64,
+    /// 1 for the first.
+    pub(crate) number: u32,
+    pub(crate) at: Timestamp,
+    pub(crate) cause: &'static str,
+    pub(crate) status: Option<u16>,
+    pub(crate) detail: String,
+}
+
+/// An open store. Clones share it.
+#[derive(Clone)]
+pub(crate) struct Store {
+    commands: mpsc::Sender<Command>,
+    accepts: Arc<Semaphore>,
+    sinks: Arc<[(SinkName, SinkId)]>,
+    /// Sinks that have deliveries but are not configured, with the number of these.
+    parked: Arc<[(SinkName, u64)]>,
+}
+
+/// The queue of one sink, as it was found at start, and the way to read on and to record changes.
+pub(crate) struct SinkStore {
+    pub(crate) id: SinkId,
+    pub(crate) found: Found,
+    bell: Arc<Bell>,
+    commands: mpsc::Sender<Command>,
+    reader: Reader,
+    recent: Arc<Recent>,
+}
+
+/// A sink's queue at start.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Found {
+    /// Everything up to here is settled, waiting or held.
+    pub(crate) low: u64,
+    pub(crate) waiting: Vec<Waiting>,
+    /// Ascending.
+    pub(crate) held: Vec<Held>,
+}
+
+/// Rings when there is something new for a sink, and knows what it may skip.
+#[derive(Debug, Default)]
+pub(crate) struct Bell {
+    notify: Notify,
+    /// The newest event for this sink.
+    newest: std::sync::atomic::AtomicU64,
+    /// Up to here the sink has looked.
+    seen: std::sync::atomic::AtomicU64,
+    /// Up to here there is nothing for this sink beyond what it has seen.
+    skip_to: std::sync::atomic::AtomicU64,
+}
+
+/// A store that is open but at rest, with the queues of the configured sinks.
+pub(crate) struct Opened {
+    pub(crate) store: Store,
+    pub(crate) queues: Vec<(SinkName, SinkStore)>,
+}
+
+impl Store {
+    /// Locks the directory, repairs a torn tail, reads what is known, and starts the two threads. Events that were
+    /// accepted before are in the queues. Blocks while it reads: about a second per two million known ids.
+    pub(crate) fn open(
+        settings: Settings,
+        clock: Clock,
+        metrics: Arc<Metrics>,
+        lifecycle: &Lifecycle,
+    ) -> Result<Opened, OpenError> {
+        start::open(settings, clock, metrics, lifecycle)
+    }
+
+    pub(crate) fn sink_id(&self, name: &SinkName) -> Option<SinkId> {
+        self.sinks.iter().find(|(known, _)| known == name).map(|(_, id)| *id)
+    }
+
+    /// Sinks with deliveries that no configured sink takes.
+    pub(crate) fn parked(&self) -> &[(SinkName, u64)] {
+        &self.parked
+    }
+
+    /// Hands events over to be accepted in the next commit; known ones are dropped there. Returns when the store has
+    /// taken them, which is when the commit before the last one is done: waiting here is the back-pressure. Durable
+    /// when the sinks see them, not before.
+    pub(crate) async fn accept(&self, events: Vec<Candidate>) -> Result<(), Stopped> {
+        let permit = Arc::clone(&self.accepts).acquire_owned().await.map_err(|_| Stopped)?;
+        self.commands.send(Command::Accept { events, permit }).await.map_err(|_| Stopped)
+    }
+
+    /// Keeps a message that could not be handled.
+    pub(crate) async fn quarantine(&self, message: Quarantined) -> Result<(), Stopped> {
+        self.commands.send(Command::Quarantine(message)).await.map_err(|_| Stopped)
+    }
+
+    /// Lets the store look after itself: retention, space, index building. To be called about once a second.
+    pub(crate) async fn tick(&self) -> Result<(), Stopped> {
+        self.commands.send(Command::Tick).await.map_err(|_| Stopped)
+    }
+
+    /// Waits until everything handed over so far is durable, then closes the file.
+    pub(crate) async fn close(self) -> Result<(), Stopped> {
+        let (done, closed) = oneshot::channel();
+        self.commands.send(Command::Close { done }).await.map_err(|_| Stopped)?;
+        closed.await.map_err(|_| Stopped)
+    }
+}
+
+impl SinkStore {
+    /// The next deliveries after `after` in order of sequence, at most about `max`, and how far the look went; nothing
+    /// when there is none yet. Cancel-safe.
+    pub(crate) async fn fresh(&self, after: u64, max: usize) -> Result<Page, Stopped> {
+        let after = after.max(self.bell.skipped());
+        let page = match self.recent.page(self.id, after, max) {
+            Some(page) => page,
+            None => self.reader.fresh(self.id, after, max).await?,
+        };
+        self.bell.saw(page.scanned_to);
+        Ok(page)
+    }
+
+    /// One delivery whose sequence number is known.
+    pub(crate) async fn load(&self, seq: u64) -> Result<Claimed, Stopped> {
+        self.reader.load(self.id, seq).await
+    }
+
+    /// Hands changes over for the next commit, where they are one transaction. A crash before that commit leaves the
+    /// queue as it was, so what was sent may be sent again, with the same id.
+    pub(crate) async fn record(&self, changes: Vec<Change>) -> Result<(), Stopped> {
+        self.commands.send(Command::Changes { sink: self.id, changes }).await.map_err(|_| Stopped)
+    }
+
+    /// Whether there may be more after `cursor`.
+    pub(crate) fn has_fresh(&self, cursor: u64) -> bool {
+        self.bell.newest() > cursor
+    }
+
+    /// Completes when something new for this sink has been accepted since the last call. Cancel-safe.
+    pub(crate) async fn rung(&self) {
+        self.bell.notify.notified().await;
+    }
+}
+
+impl Bell {
+    fn newest(&self) -> u64 {
+        self.newest.load(std::sync::atomic::Ordering::Acquire)
+    }
+
+    fn skipped(&self) -> u64 {
+        self.skip_to.load(std::sync::atomic::Ordering::Acquire)
+    }
+
+    fn saw(&self, seq: u64) {
+        self.seen.fetch_max(seq, std::sync::atomic::Ordering::Release);
+    }
+
+    /// Called by the writer alone, after the commit, with ascending numbers. If the sink had seen all that was for it,
+    /// there is nothing for it before `seq`, so it need not read what lies between.
+    fn ring(&self, seq: u64) {
+        if self.newest() <= self.seen.load(std::sync::atomic::Ordering::Acquire) {
+            self.skip_to.store(seq.saturating_sub(1), std::sync::atomic::Ordering::Release);
+        }
+        self.newest.store(seq, std::sync::atomic::Ordering::Release);
+        self.notify.notify_one();
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store").field("sinks", &self.sinks).finish_non_exhaustive()
+    }
+}
+
+/// The dead letters in the directory of a relay, running or not. Reads only.
+pub(crate) fn dead_letters(directory: &Path) -> Result<DeadLetters, OpenError> {
+    DeadLetters::open(directory)
+}

@@ -1,0 +1,160 @@
+//! Accepting events: which are new, their numbers and ids, their rows, and their way to the sinks once durable.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::Candidate;
+use super::format::{Batch, Record, Target};
+use super::known::{Known, Repeat, Verdict};
+use super::recent::{Entry, Recent};
+use super::transaction::{NameKind, Transaction};
+use super::writer::SinkState;
+use crate::clock::{Timestamp, monotonic};
+use crate::event::{Event, EventId, Network, Origin, Sequence};
+use crate::metrics::Metrics;
+
+/// Names of routes that got a number in a transaction.
+pub(super) type NewRoutes = Vec<(Arc<str>, u32)>;
+
+pub(super) struct Accepting {
+    pub(super) network: Network,
+    pub(super) epoch: u64,
+    pub(super) next_seq: u64,
+    pub(super) known: Known,
+    pub(super) routes: HashMap<Arc<str>, u32>,
+    pub(super) recent: Arc<Recent>,
+    pub(super) metrics: Arc<Metrics>,
+}
+
+/// The new ones among the events offered to a commit, with their records.
+pub(super) struct Offer {
+    batch: Batch,
+    events: Vec<Candidate>,
+}
+
+impl Accepting {
+    pub(super) fn known_mut(&mut self) -> &mut Known {
+        &mut self.known
+    }
+
+    /// Drops the known events and numbers the rest. The new ones count as known from here on, so that a repeat within
+    /// the batch is seen; [`Self::take_back`] undoes it.
+    pub(super) fn judge(&mut self, events: Vec<Candidate>, accepted_at: Timestamp) -> Offer {
+        let now = monotonic();
+        let mut batch = Batch { first: self.next_seq, accepted_at, records: Vec::with_capacity(events.len()) };
+        let mut new = Vec::with_capacity(events.len());
+        for event in events {
+            let identity = &event.identity;
+            let id = match self.known.judge(identity, now) {
+                Verdict::New { is_variant } => {
+                    self.metrics.intake.variants.add(is_variant.into());
+                    identity.id
+                }
+                Verdict::Recurrence => identity.recurrence(self.epoch, batch.first + batch.records.len() as u64),
+                Verdict::Duplicate(repeat) => {
+                    self.count_repeat(repeat);
+                    continue;
+                }
+            };
+            self.known.insert(identity, id, now);
+            batch.records.push(record(&event, id));
+            new.push(event);
+        }
+        Offer { batch, events: new }
+    }
+
+    pub(super) fn take_back(&mut self, offer: Offer) -> Vec<Candidate> {
+        offer.events.iter().for_each(|event| self.known.undo(&event.identity));
+        offer.events
+    }
+
+    /// Writes bodies and batch record. The names that got a number are given back, to be learnt after the commit.
+    pub(super) fn write(&self, offer: &Offer, transaction: &mut Transaction<'_>) -> rusqlite::Result<NewRoutes> {
+        let mut new_routes = NewRoutes::new();
+        if offer.events.is_empty() {
+            return Ok(new_routes);
+        }
+        let mut batch = offer.batch.clone();
+        for ((seq, record), event) in (batch.first..).zip(&mut batch.records).zip(&offer.events) {
+            transaction.event(seq, &event.body)?;
+            for (target, (_, names)) in record.targets.iter_mut().zip(&event.targets) {
+                for name in names.iter() {
+                    target.routes.push(self.route_number(name, transaction, &mut new_routes)?);
+                }
+            }
+        }
+        transaction.batch(&batch)?;
+        Ok(new_routes)
+    }
+
+    fn route_number(
+        &self,
+        name: &Arc<str>,
+        transaction: &Transaction<'_>,
+        new_routes: &mut NewRoutes,
+    ) -> rusqlite::Result<u32> {
+        if let Some(number) = self.routes.get(name) {
+            return Ok(*number);
+        }
+        let number = transaction.name(NameKind::Route, name)?;
+        new_routes.push((Arc::clone(name), number));
+        Ok(number)
+    }
+
+    pub(super) fn learn(&mut self, new_routes: NewRoutes) {
+        self.routes.extend(new_routes);
+    }
+
+    /// The events are durable: they are counted, and the sinks may have them.
+    pub(super) fn publish(&mut self, offer: Offer, sinks: &[SinkState]) {
+        let Offer { batch, events } = offer;
+        self.next_seq += batch.records.len() as u64;
+        self.metrics.intake.accepted.add(batch.records.len() as u64);
+        let entries = batch.numbered().zip(events).map(|((seq, record), event)| {
+            let accepted = Event {
+                id: record.id,
+                sequence: Sequence { epoch: self.epoch, number: seq },
+                network: self.network,
+                stream: event.stream,
+                origin: Origin::Stream,
+                accepted_at: batch.accepted_at,
+                facts: event.facts,
+                body: event.body,
+            };
+            Entry { event: Arc::new(accepted), lane: record.lane, targets: event.targets }
+        });
+        self.recent.push(entries);
+        for (seq, record) in batch.numbered() {
+            for target in &record.targets {
+                let Some(sink) = sinks.iter().find(|sink| sink.id == target.sink) else { continue };
+                sink.metrics.obligations.increment();
+                sink.metrics.pending.add(1);
+                sink.metrics.pending_bytes.add(record.body_bytes.into());
+                sink.bell.ring(seq);
+            }
+        }
+    }
+
+    fn count_repeat(&self, repeat: Repeat) {
+        let intake = &self.metrics.intake;
+        intake.duplicates.increment();
+        match repeat {
+            Repeat::Same => {}
+            Repeat::Recurred => intake.recurred.increment(),
+            Repeat::Variant => intake.variants.increment(),
+        }
+    }
+}
+
+fn record(event: &Candidate, id: EventId) -> Record {
+    Record {
+        stream: event.stream,
+        origin: Origin::Stream,
+        id,
+        base: event.identity.base,
+        lane: event.identity.lane.unwrap_or(0),
+        has_deploy: event.identity.has_deploy,
+        body_bytes: u32::try_from(event.body.len()).unwrap_or(u32::MAX),
+        targets: event.targets.iter().map(|(sink, _)| Target { sink: *sink, routes: Vec::new() }).collect(),
+    }
+}

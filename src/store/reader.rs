@@ -1,0 +1,271 @@
+//! Reading deliveries from disk, on a thread and a connection of their own that cannot write.
+//!
+//! The thread serves one bounded request after the other, so a sink with a million deliveries to catch up takes turns
+//! with the rest. Every transaction is one statement, so the WAL can be reset at any time.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use rusqlite::{Connection, OptionalExtension};
+use tokio::sync::{mpsc, oneshot};
+
+use super::dead::DeadLetter;
+use super::error::{OpenError, Stopped};
+use super::format::{Batch, Damaged, Record, open_body};
+use super::{SinkId, schema};
+use crate::clock::Timestamp;
+use crate::event::{self, Event, Network, Sequence};
+use crate::lifecycle::Lifecycle;
+use crate::metrics::Metrics;
+
+const REQUESTS_MAX: usize = 64;
+/// Bounds on one look: what it may return, and how far it may look in vain.
+const PAGE_BYTES_MAX: usize = 512 * 1024;
+const BATCHES_MAX: usize = 64;
+
+/// A delivery, ready to be attempted.
+#[derive(Clone, Debug)]
+pub(crate) struct Claimed {
+    pub(crate) seq: u64,
+    /// 0: unordered.
+    pub(crate) lane: u64,
+    pub(crate) body_bytes: u32,
+    /// The event and the names of the matched routes; or what is wrong with the stored rows.
+    pub(crate) content: Result<(Arc<Event>, Arc<[Arc<str>]>), String>,
+}
+
+/// The result of a look for fresh deliveries.
+#[derive(Clone, Debug)]
+pub(crate) struct Page {
+    pub(crate) claimed: Vec<Claimed>,
+    /// There is nothing else for the sink up to here.
+    pub(crate) scanned_to: u64,
+}
+
+enum Request {
+    Fresh { sink: SinkId, after: u64, max: usize, reply: oneshot::Sender<Page> },
+    Load { sink: SinkId, seq: u64, reply: oneshot::Sender<Claimed> },
+}
+
+/// Asks the reading thread. Clones share it.
+#[derive(Clone)]
+pub(super) struct Reader {
+    requests: mpsc::Sender<Request>,
+}
+
+/// What the thread needs to know of the store.
+pub(super) struct Facts {
+    pub(super) network: Network,
+    pub(super) epoch: u64,
+    /// The newest event at start: only up to here can a fresh delivery be settled already.
+    pub(super) tail_at_start: u64,
+    pub(super) metrics: Arc<Metrics>,
+}
+
+impl Reader {
+    pub(super) fn start(directory: &Path, facts: Facts, lifecycle: &Lifecycle) -> Result<Self, OpenError> {
+        let connection = schema::open_reader(directory)?;
+        let (requests, mut queue) = mpsc::channel(REQUESTS_MAX);
+        let watch = lifecycle.clone();
+        let work = move || {
+            let mut worker = Worker { connection, facts, last_batch: None };
+            // Ends when the last handle is gone, or at the first error that is not about one row.
+            while let Some(request) = queue.blocking_recv() {
+                if let Err(error) = worker.serve(request) {
+                    watch.fail(format!("cannot read the store: {error}"));
+                    return;
+                }
+            }
+        };
+        lifecycle.spawn_thread("store-reader", work).map_err(OpenError::Thread)?;
+        Ok(Self { requests })
+    }
+
+    pub(super) async fn fresh(&self, sink: SinkId, after: u64, max: usize) -> Result<Page, Stopped> {
+        let (reply, page) = oneshot::channel();
+        self.requests.send(Request::Fresh { sink, after, max, reply }).await.map_err(|_| Stopped)?;
+        page.await.map_err(|_| Stopped)
+    }
+
+    pub(super) async fn load(&self, sink: SinkId, seq: u64) -> Result<Claimed, Stopped> {
+        let (reply, claimed) = oneshot::channel();
+        self.requests.send(Request::Load { sink, seq, reply }).await.map_err(|_| Stopped)?;
+        claimed.await.map_err(|_| Stopped)
+    }
+}
+
+struct Worker {
+    connection: Connection,
+    facts: Facts,
+    /// Pages seldom end where a batch ends: the batch is kept for the next one.
+    last_batch: Option<Arc<Batch>>,
+}
+
+impl Worker {
+    fn serve(&mut self, request: Request) -> rusqlite::Result<()> {
+        // Whoever no longer waits for the answer has stopped.
+        match request {
+            Request::Fresh { sink, after, max, reply } => {
+                let _unwanted = reply.send(self.fresh(sink, after, max)?);
+            }
+            Request::Load { sink, seq, reply } => {
+                let _unwanted = reply.send(self.load(sink, seq)?);
+            }
+        }
+        Ok(())
+    }
+
+    fn fresh(&mut self, sink: SinkId, after: u64, max: usize) -> rusqlite::Result<Page> {
+        let mut page = Page { claimed: Vec::new(), scanned_to: after };
+        let mut bytes = 0;
+        for _ in 0..BATCHES_MAX {
+            let batch = match self.batch_from(page.scanned_to + 1)? {
+                None => break,
+                Some(Ok(batch)) => batch,
+                Some(Err(last)) => {
+                    page.scanned_to = last;
+                    continue;
+                }
+            };
+            let from = page.scanned_to + 1;
+            for (seq, record) in batch.numbered().filter(|(seq, _)| *seq >= from) {
+                if page.claimed.len() >= max || bytes >= PAGE_BYTES_MAX {
+                    return Ok(page);
+                }
+                if record.targets.iter().any(|target| target.sink == sink) && !self.is_settled(sink, seq)? {
+                    bytes += record.body_bytes as usize;
+                    page.claimed.push(self.claim(sink, &batch, seq, record)?);
+                }
+                page.scanned_to = seq;
+            }
+            page.scanned_to = page.scanned_to.max(batch.last());
+        }
+        Ok(page)
+    }
+
+    fn load(&mut self, sink: SinkId, seq: u64) -> rusqlite::Result<Claimed> {
+        let batch = self.batch_from(seq)?.and_then(Result::ok);
+        let found = batch.as_ref().and_then(|batch| batch.numbered().find(|(number, _)| *number == seq));
+        if let (Some(batch), Some((_, record))) = (&batch, found) {
+            let claimed = self.claim(sink, batch, seq, record)?;
+            if claimed.content.is_ok() {
+                return Ok(claimed);
+            }
+        }
+        // A replayed dead letter may have outlived its event.
+        if let Some(letter) = DeadLetter::find(&self.connection, sink, seq)?
+            && let Some(body) = DeadLetter::body(&self.connection, seq)?
+        {
+            let accepted_at = letter.accepted_at;
+            let record = letter.record();
+            let content = self.event(seq, &record, accepted_at, body);
+            return self.claimed(sink, seq, &record, content);
+        }
+        self.facts.metrics.store.damaged_rows.increment();
+        let reason = "what the store kept of it is damaged or missing".to_owned();
+        Ok(Claimed { seq, lane: 0, body_bytes: 0, content: Err(reason) })
+    }
+
+    /// The batch that holds `seq`, or else the next one. A damaged one gives the last number that it can have held.
+    fn batch_from(&mut self, seq: u64) -> rusqlite::Result<Option<Result<Arc<Batch>, u64>>> {
+        if let Some(batch) = &self.last_batch
+            && (batch.first..=batch.last()).contains(&seq)
+        {
+            return Ok(Some(Ok(Arc::clone(batch))));
+        }
+        let before = "SELECT first, row FROM batch WHERE first <= ?1 ORDER BY first DESC LIMIT 1";
+        let after = "SELECT first, row FROM batch WHERE first > ?1 ORDER BY first LIMIT 1";
+        for sql in [before, after] {
+            let mut statement = self.connection.prepare_cached(sql)?;
+            let row = statement.query_row([seq], |row| Ok((row.get::<_, u64>(0)?, row.get::<_, Vec<u8>>(1)?)));
+            let Some((first, row)) = row.optional()? else { continue };
+            match Batch::decode(first, &row) {
+                Ok(batch) if batch.last() < seq => {}
+                Ok(batch) => {
+                    let batch = Arc::new(batch);
+                    self.last_batch = Some(Arc::clone(&batch));
+                    return Ok(Some(Ok(batch)));
+                }
+                Err(Damaged) => return self.damaged_batch(first).map(|last| Some(Err(last.max(seq)))),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Reports a damaged batch and gives the last number that it can have held.
+    fn damaged_batch(&self, first: u64) -> rusqlite::Result<u64> {
+        let next = "SELECT coalesce(min(first) - 1, (SELECT max(seq) FROM event)) FROM batch WHERE first > ?1";
+        let last: Option<u64> = self.connection.query_row(next, [first], |row| row.get(0))?;
+        let last = last.unwrap_or(first);
+        self.facts.metrics.store.damaged_rows.increment();
+        tracing::error!(
+            first,
+            last,
+            "the store is damaged: the batch record of these events cannot be read, so nobody knows which sinks still \
+             need them; the events themselves are kept"
+        );
+        Ok(last)
+    }
+
+    fn is_settled(&self, sink: SinkId, seq: u64) -> rusqlite::Result<bool> {
+        if seq > self.facts.tail_at_start {
+            return Ok(false);
+        }
+        self.connection
+            .prepare_cached("SELECT 1 FROM settled WHERE sink = ?1 AND seq = ?2")?
+            .exists(rusqlite::params![sink.0, seq])
+    }
+
+    fn claim(&self, sink: SinkId, batch: &Batch, seq: u64, record: &Record) -> rusqlite::Result<Claimed> {
+        let content = match self.body(seq)? {
+            Ok(body) => self.event(seq, record, batch.accepted_at, body),
+            Err(reason) => Err(reason.to_owned()),
+        };
+        self.claimed(sink, seq, record, content)
+    }
+
+    fn claimed(
+        &self,
+        sink: SinkId,
+        seq: u64,
+        record: &Record,
+        content: Result<Event, String>,
+    ) -> rusqlite::Result<Claimed> {
+        let content = match content {
+            Ok(event) => Ok((Arc::new(event), self.routes(sink, record)?)),
+            Err(reason) => Err(reason),
+        };
+        Ok(Claimed { seq, lane: record.lane, body_bytes: record.body_bytes, content })
+    }
+
+    fn event(&self, seq: u64, record: &Record, accepted_at: Timestamp, body: Bytes) -> Result<Event, String> {
+        let facts = event::facts(record.stream, &body).map_err(|malformed| malformed.reason)?;
+        Ok(Event {
+            id: record.id,
+            sequence: Sequence { epoch: self.facts.epoch, number: seq },
+            network: self.facts.network,
+            stream: record.stream,
+            origin: record.origin,
+            accepted_at,
+            facts,
+            body,
+        })
+    }
+
+    fn body(&self, seq: u64) -> rusqlite::Result<Result<Bytes, &'static str>> {
+        let mut statement = self.connection.prepare_cached("SELECT row FROM event WHERE seq = ?1")?;
+        let body = statement.query_row([seq], |row| Ok(open_body(seq, row.get_ref(0)?.as_blob()?))).optional()?;
+        Ok(match body {
+            Some(Ok(body)) => Ok(body),
+            Some(Err(Damaged)) => Err("its stored bytes are damaged"),
+            None => Err("its stored bytes are missing"),
+        })
+    }
+
+    fn routes(&self, sink: SinkId, record: &Record) -> rusqlite::Result<Arc<[Arc<str>]>> {
+        let numbers = record.targets.iter().filter(|target| target.sink == sink).flat_map(|target| &target.routes);
+        let mut statement = self.connection.prepare_cached("SELECT text FROM name WHERE number = ?1")?;
+        numbers.map(|number| statement.query_row([number], |row| row.get::<_, String>(0).map(Into::into))).collect()
+    }
+}

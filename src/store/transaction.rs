@@ -1,0 +1,212 @@
+//! The writes of one commit, row by row.
+
+use rusqlite::{OptionalExtension, TransactionBehavior, params};
+
+use super::dead::DeadLetter;
+use super::format::{Batch, Decoder, Encoder, Table, seal, seal_into};
+use super::{Attempt, Change, End, Held, Quarantined, Settlement, SinkId, Waiting};
+use crate::clock::Timestamp;
+
+/// The outcomes of settled rows; the numbers are on disk.
+pub(super) const DELIVERED: u8 = 1;
+pub(super) const DEAD: u8 = 2;
+pub(super) const EXPIRED: u8 = 3;
+
+/// An open write transaction. Dropping it without [`Self::commit`] rolls it back.
+pub(super) struct Transaction<'c> {
+    inner: rusqlite::Transaction<'c>,
+    row: Vec<u8>,
+}
+
+impl<'c> Transaction<'c> {
+    pub(super) fn begin(connection: &'c mut rusqlite::Connection) -> rusqlite::Result<Self> {
+        let inner = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        Ok(Self { inner, row: Vec::new() })
+    }
+
+    /// The one fsync.
+    pub(super) fn commit(self) -> rusqlite::Result<()> {
+        self.inner.commit()
+    }
+
+    pub(super) fn event(&mut self, seq: u64, body: &[u8]) -> rusqlite::Result<()> {
+        seal_into(&mut self.row, Table::Event, &[seq], body);
+        self.inner.prepare_cached("INSERT INTO event VALUES (?1, ?2)")?.execute(params![seq, self.row])?;
+        Ok(())
+    }
+
+    pub(super) fn batch(&self, batch: &Batch) -> rusqlite::Result<()> {
+        let row = batch.encode();
+        self.inner.prepare_cached("INSERT INTO batch VALUES (?1, ?2)")?.execute(params![batch.first, row])?;
+        Ok(())
+    }
+
+    /// The number of a name, given to it now if it is new.
+    pub(super) fn name(&self, kind: NameKind, text: &str) -> rusqlite::Result<u32> {
+        number_of(&self.inner, kind, text)
+    }
+
+    pub(super) fn quarantine(&self, message: &Quarantined, at: Timestamp) -> rusqlite::Result<()> {
+        let next = "SELECT coalesce(max(number), 0) + 1 FROM quarantine";
+        let number: u64 = self.inner.prepare_cached(next)?.query_row([], |row| row.get(0))?;
+        let mut out = Encoder::default();
+        out.number(at.0).raw(&[message.stream.code()]).bytes(message.reason.as_bytes()).raw(&message.body);
+        let row = seal(Table::Quarantine, &[number], &out.0);
+        self.inner.prepare_cached("INSERT INTO quarantine VALUES (?1, ?2)")?.execute(params![number, row])?;
+        Ok(())
+    }
+
+    pub(super) fn change(&self, sink: SinkId, change: &Change, now: Timestamp) -> rusqlite::Result<()> {
+        match change {
+            Change::Settle(settlement) => self.settle(sink, settlement, now),
+            Change::Wait(waiting) => self.wait(sink, waiting),
+            Change::Hold(held) => self.hold(sink, held),
+            Change::Attempt(attempt) => self.attempt(sink, attempt),
+            Change::Low(low) => {
+                let sql = "INSERT INTO cursor VALUES (?1, ?2) ON CONFLICT DO UPDATE SET low = max(low, excluded.low)";
+                self.inner.prepare_cached(sql)?.execute(params![sink.0, low]).map(drop)
+            }
+        }
+    }
+
+    fn settle(&self, sink: SinkId, settlement: &Settlement, now: Timestamp) -> rusqlite::Result<()> {
+        let seq = settlement.seq;
+        let (outcome, status) = match &settlement.end {
+            End::Delivered { status } => (DELIVERED, status.unwrap_or(0)),
+            End::Dead { .. } => (DEAD, 0),
+            End::Expired => (EXPIRED, 0),
+        };
+        let mut out = Encoder::default();
+        out.number(now.0).number(settlement.attempts.into()).raw(&[outcome]).number(status.into());
+        let row = seal(Table::Settled, &[sink.0.into(), seq], &out.0);
+        let sql = "INSERT OR REPLACE INTO settled VALUES (?1, ?2, ?3)";
+        self.inner.prepare_cached(sql)?.execute(params![sink.0, seq, row])?;
+        let waited = self.delete("DELETE FROM waiting WHERE sink = ?1 AND seq = ?2", sink, seq)?;
+        match &settlement.end {
+            End::Dead { cause, reason } => self.bury(sink, settlement, cause, reason, now),
+            // A replayed dead letter that arrived, or expired, is none any more.
+            _ if waited => DeadLetter::remove(&self.inner, sink, seq),
+            _ => Ok(()),
+        }
+    }
+
+    fn wait(&self, sink: SinkId, waiting: &Waiting) -> rusqlite::Result<()> {
+        let row = seal(Table::Waiting, &[sink.0.into(), waiting.seq], &waiting.encode());
+        let sql = "INSERT OR REPLACE INTO waiting VALUES (?1, ?2, ?3)";
+        self.inner.prepare_cached(sql)?.execute(params![sink.0, waiting.seq, row])?;
+        self.delete("DELETE FROM held WHERE sink = ?1 AND seq = ?2", sink, waiting.seq).map(drop)
+    }
+
+    fn hold(&self, sink: SinkId, held: &Held) -> rusqlite::Result<()> {
+        let row = seal(Table::Held, &[sink.0.into(), held.seq], &held.encode());
+        let sql = "INSERT OR REPLACE INTO held VALUES (?1, ?2, ?3)";
+        self.inner.prepare_cached(sql)?.execute(params![sink.0, held.seq, row]).map(drop)
+    }
+
+    fn attempt(&self, sink: SinkId, attempt: &Attempt) -> rusqlite::Result<()> {
+        let key = [sink.0.into(), attempt.seq, attempt.number.into()];
+        let row = seal(Table::Attempt, &key, &attempt.encode());
+        let sql = "INSERT OR REPLACE INTO attempt VALUES (?1, ?2, ?3, ?4)";
+        self.inner.prepare_cached(sql)?.execute(params![sink.0, attempt.seq, attempt.number, row]).map(drop)
+    }
+
+    /// Copies all that is known of an event into a dead letter.
+    fn bury(
+        &self,
+        sink: SinkId,
+        settlement: &Settlement,
+        cause: &str,
+        reason: &str,
+        now: Timestamp,
+    ) -> rusqlite::Result<()> {
+        let seq = settlement.seq;
+        let found = "SELECT first, row FROM batch WHERE first <= ?1 ORDER BY first DESC LIMIT 1";
+        let batch = self
+            .inner
+            .prepare_cached(found)?
+            .query_row([seq], |row| Ok((row.get::<_, u64>(0)?, row.get::<_, Vec<u8>>(1)?)))
+            .optional()?
+            .and_then(|(first, row)| Batch::decode(first, &row).ok());
+        let record = batch.as_ref().and_then(|batch| batch.numbered().find(|(number, _)| *number == seq));
+        let (Some(batch), Some((_, record))) = (&batch, record) else {
+            // Either it is a replay that died again, so that its letter stands, or the record is damaged.
+            return DeadLetter::amend(&self.inner, sink, settlement, cause, reason, now);
+        };
+        let letter = DeadLetter::new(sink, settlement, record, batch.accepted_at);
+        letter.with_end(cause, reason, now).insert(&self.inner)
+    }
+
+    fn delete(&self, sql: &str, sink: SinkId, seq: u64) -> rusqlite::Result<bool> {
+        Ok(self.inner.prepare_cached(sql)?.execute(params![sink.0, seq])? > 0)
+    }
+}
+
+/// What a name names; the numbers are on disk.
+#[derive(Clone, Copy, Debug)]
+#[repr(u8)]
+pub(super) enum NameKind {
+    Sink = 1,
+    Route = 2,
+}
+
+pub(super) fn number_of(connection: &rusqlite::Connection, kind: NameKind, text: &str) -> rusqlite::Result<u32> {
+    let find = "SELECT number FROM name WHERE kind = ?1 AND text = ?2";
+    let found = connection.prepare_cached(find)?.query_row(params![kind as u8, text], |row| row.get(0)).optional()?;
+    if let Some(number) = found {
+        return Ok(number);
+    }
+    let add = "INSERT INTO name (kind, text) VALUES (?1, ?2) RETURNING number";
+    connection.prepare_cached(add)?.query_row(params![kind as u8, text], |row| row.get(0))
+}
+
+type Parsed<T> = Result<T, super::format::Damaged>;
+
+impl Waiting {
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let mut out = Encoder::default();
+        out.raw(&self.lane.to_be_bytes())
+            .number(self.body_bytes.into())
+            .number(self.attempts.into())
+            .raw(&[u8::from(self.is_replay)])
+            .number(u64::try_from(self.delay.as_millis()).unwrap_or(u64::MAX))
+            .number(self.due_at.0)
+            .number(self.blocking_since.0);
+        out.0
+    }
+
+    pub(super) fn decode(seq: u64, payload: &[u8]) -> Parsed<Self> {
+        let mut input = Decoder(payload);
+        Ok(Self {
+            seq,
+            lane: u64::from_be_bytes(input.array()?),
+            body_bytes: input.small()?,
+            attempts: input.small()?,
+            is_replay: input.byte()? != 0,
+            delay: std::time::Duration::from_millis(input.number()?),
+            due_at: Timestamp(input.number()?),
+            blocking_since: Timestamp(input.number()?),
+        })
+    }
+}
+
+impl Held {
+    fn encode(&self) -> Vec<u8> {
+        let mut out = Encoder::default();
+        out.raw(&self.lane.to_be_bytes()).number(self.body_bytes.into());
+        out.0
+    }
+
+    pub(super) fn decode(seq: u64, payload: &[u8]) -> Parsed<Self> {
+        let mut input = Decoder(payload);
+        Ok(Self { seq, lane: u64::from_be_bytes(input.array()?), body_bytes: input.small()? })
+    }
+}
+
+impl Attempt {
+    fn encode(&self) -> Vec<u8> {
+        let mut out = Encoder::default();
+        out.number(self.at.0).number(self.status.unwrap_or(0).into());
+        out.bytes(self.cause.as_bytes()).bytes(self.detail.as_bytes());
+        out.0
+    }
+}

@@ -1,0 +1,248 @@
+//! The thread that writes.
+//!
+//! It takes every command that has gathered, applies them in one transaction and commits; while that fsync runs, the
+//! next batch gathers. An accept that finds no room (quota reached, disk full) is put aside, and intake with it, while
+//! settlements go on; it is tried again with every later commit.
+//!
+//! Woken by a command, ticks included; stopped by [`Command::Close`] or by the end of all handles; ends the process on
+//! any error but "no space".
+
+use std::sync::Arc;
+
+use rusqlite::Connection;
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+
+use super::accept::Accepting;
+use super::lock::Lock;
+use super::space::{Room, Space, is_full};
+use super::transaction::Transaction;
+use super::{Bell, Candidate, Change, End, Quarantined, SinkId};
+use crate::clock::{Clock, monotonic};
+use crate::config::OnFull;
+use crate::metrics::{Metrics, SinkMetrics};
+
+/// Commands taken into one commit.
+const COMMIT_COMMANDS_MAX: usize = 512;
+/// Events taken into one commit, beyond the accept that reaches it.
+const COMMIT_EVENTS_MAX: usize = 1024;
+const FULL_PAUSE: std::time::Duration = std::time::Duration::from_millis(200);
+
+pub(super) enum Command {
+    Accept { events: Vec<Candidate>, permit: OwnedSemaphorePermit },
+    Changes { sink: SinkId, changes: Vec<Change> },
+    Quarantine(Quarantined),
+    Tick,
+    Close { done: oneshot::Sender<()> },
+}
+
+/// What the writer keeps of a configured sink.
+pub(super) struct SinkState {
+    pub(super) id: SinkId,
+    pub(super) on_full: OnFull,
+    pub(super) backlog_bytes_max: u64,
+    pub(super) bell: Arc<Bell>,
+    pub(super) metrics: Arc<SinkMetrics>,
+}
+
+pub(super) struct Writer {
+    pub(super) connection: Connection,
+    pub(super) clock: Clock,
+    pub(super) accepting: Accepting,
+    pub(super) sinks: Vec<SinkState>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) space: Space,
+    pub(super) lock: Lock,
+}
+
+/// What has gathered for the next commit. What a commit has done is gone from it.
+#[derive(Default)]
+struct Plan {
+    events: Vec<Candidate>,
+    /// The places of those who handed the events over.
+    permits: Vec<OwnedSemaphorePermit>,
+    changes: Vec<(SinkId, Vec<Change>)>,
+    quarantine: Vec<Quarantined>,
+    close: Option<oneshot::Sender<()>>,
+    has_tick: bool,
+}
+
+impl Plan {
+    fn add(&mut self, command: Command) {
+        match command {
+            Command::Accept { events, permit } => {
+                self.events.extend(events);
+                self.permits.push(permit);
+            }
+            Command::Changes { sink, changes } => self.changes.push((sink, changes)),
+            Command::Quarantine(message) => self.quarantine.push(message),
+            Command::Tick => self.has_tick = true,
+            Command::Close { done } => self.close = Some(done),
+        }
+    }
+
+    /// Waits for a command, then takes what else is there.
+    fn gather(&mut self, commands: &mut mpsc::Receiver<Command>) -> Option<()> {
+        self.add(commands.blocking_recv()?);
+        for _ in 1..COMMIT_COMMANDS_MAX {
+            if self.events.len() >= COMMIT_EVENTS_MAX {
+                break;
+            }
+            let Ok(next) = commands.try_recv() else { break };
+            self.add(next);
+        }
+        Some(())
+    }
+
+    fn has_changes(&self) -> bool {
+        !self.changes.is_empty() || !self.quarantine.is_empty()
+    }
+}
+
+impl Writer {
+    /// Serves commands until the end. The error is the reason why the process has to end.
+    pub(super) fn run(mut self, mut commands: mpsc::Receiver<Command>) -> Result<(), String> {
+        let mut plan = Plan::default();
+        while plan.gather(&mut commands).is_some() {
+            self.commit(&mut plan).map_err(describe)?;
+            if std::mem::take(&mut plan.has_tick) || self.space.is_pressed() {
+                self.look_after().map_err(describe)?;
+            }
+            if let Some(done) = plan.close.take() {
+                return self.close(done);
+            }
+        }
+        Ok(())
+    }
+
+    fn close(self, done: oneshot::Sender<()>) -> Result<(), String> {
+        let Self { connection, lock, .. } = self;
+        connection.close().map_err(|(_, error)| format!("cannot close the store: {error}"))?;
+        drop(lock);
+        // An error says that the caller no longer waits.
+        let _unwanted = done.send(());
+        Ok(())
+    }
+
+    /// Commits what has gathered. Events that find no room stay in the plan, and whoever handed them over waits.
+    fn commit(&mut self, plan: &mut Plan) -> rusqlite::Result<()> {
+        let room = self.room()?;
+        let with_events = room == Room::Some && !plan.events.is_empty();
+        if !with_events && !plan.has_changes() {
+            return Ok(());
+        }
+        match self.try_commit(plan, with_events) {
+            Err(error) if is_full(&error) => self.commit_without_room(plan, &error),
+            other => other,
+        }
+    }
+
+    /// The disk is full: settlements go first, with the room that was kept for them; events wait.
+    fn commit_without_room(&mut self, plan: &mut Plan, error: &rusqlite::Error) -> rusqlite::Result<()> {
+        self.space.disk_is_full(error);
+        self.metrics.store.intake_waits.set(1);
+        match self.try_commit(plan, false) {
+            Err(error) if is_full(&error) => {
+                std::thread::park_timeout(FULL_PAUSE);
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    fn room(&mut self) -> rusqlite::Result<Room> {
+        let is_blocked = self.sinks.iter().any(SinkState::makes_intake_wait);
+        let room = if is_blocked { Room::None } else { self.space.room(&self.connection)? };
+        self.metrics.store.intake_waits.set(u64::from(room == Room::None));
+        Ok(room)
+    }
+
+    fn try_commit(&mut self, plan: &mut Plan, with_events: bool) -> rusqlite::Result<()> {
+        let started = monotonic();
+        let now = self.clock.now();
+        let events = if with_events { std::mem::take(&mut plan.events) } else { Vec::new() };
+        let offer = self.accepting.judge(events, now);
+        kill_point("store-before-commit");
+        let written = write(&mut self.connection, &mut self.accepting, &offer, plan, now);
+        if let Err(error) = written {
+            let events = self.accepting.take_back(offer);
+            if with_events {
+                plan.events = events;
+            }
+            return Err(error);
+        }
+        kill_point("store-after-commit");
+        self.metrics.store.commits.increment();
+        self.metrics.store.commit_micros.add(u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX));
+        self.count(plan);
+        plan.changes.clear();
+        plan.quarantine.clear();
+        if with_events {
+            self.accepting.publish(offer, &self.sinks);
+            plan.permits.clear();
+        }
+        Ok(())
+    }
+
+    /// Brings the sinks' gauges and counts up to date with changes that are durable now.
+    fn count(&self, plan: &Plan) {
+        self.metrics.intake.quarantined.add(plan.quarantine.len() as u64);
+        for (id, changes) in &plan.changes {
+            let Some(sink) = self.sinks.iter().find(|sink| sink.id == *id) else { continue };
+            changes.iter().for_each(|change| sink.count(change));
+        }
+    }
+
+    /// Retention, space and memory, a step at a time.
+    fn look_after(&mut self) -> rusqlite::Result<()> {
+        let now = self.clock.now();
+        let known = self.accepting.known_mut();
+        self.space.step(&mut self.connection, known, now)?;
+        self.metrics.store.known_ids.set(self.accepting.known_mut().len() as u64);
+        Ok(())
+    }
+}
+
+fn write(
+    connection: &mut Connection,
+    accepting: &mut Accepting,
+    offer: &super::accept::Offer,
+    plan: &Plan,
+    now: crate::clock::Timestamp,
+) -> rusqlite::Result<()> {
+    let mut transaction = Transaction::begin(connection)?;
+    let new_routes = accepting.write(offer, &mut transaction)?;
+    for (sink, changes) in &plan.changes {
+        changes.iter().try_for_each(|change| transaction.change(*sink, change, now))?;
+    }
+    plan.quarantine.iter().try_for_each(|message| transaction.quarantine(message, now))?;
+    kill_point("store-in-commit");
+    transaction.commit()?;
+    accepting.learn(new_routes);
+    Ok(())
+}
+
+/// Where the kill test ends the process; nothing without the feature `failpoints`.
+fn kill_point(name: &str) {
+    fail::fail_point!(name, |_| std::process::abort());
+}
+
+fn describe(error: rusqlite::Error) -> String {
+    format!("cannot write the store: {error}; nothing more is written, what was accepted is safe")
+}
+
+impl SinkState {
+    fn makes_intake_wait(&self) -> bool {
+        self.on_full == OnFull::Wait && self.metrics.pending_bytes.value() > self.backlog_bytes_max
+    }
+
+    fn count(&self, change: &Change) {
+        let Change::Settle(settlement) = change else { return };
+        self.metrics.pending.subtract(1);
+        self.metrics.pending_bytes.subtract(settlement.body_bytes.into());
+        match &settlement.end {
+            End::Delivered { .. } => self.metrics.delivered.increment(),
+            End::Dead { .. } => self.metrics.dead.increment(),
+            End::Expired => self.metrics.expired.increment(),
+        }
+    }
+}
