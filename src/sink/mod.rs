@@ -62,3 +62,22 @@ pub(crate) enum Cause {
     /// The attempt panicked: our fault, with this event.
     Panic,
 }
+
+impl Cause {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Dns => "dns",
+            Self::Connect => "connect",
+            Self::Tls => "tls",
+            Self::Timeout => "timeout",
+            Self::Forbidden => "forbidden",
+            Self::Throttled => "throttled",
+            Self::Gone => "gone",
+            Self::Denied => "denied",
+            Self::Server => "server",
+            Self::Refused => "refused",
+            Self::Invalid => "invalid",
+            Self::Panic => "panic",
+        }
+    }
+}

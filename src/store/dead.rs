@@ -172,7 +172,7 @@ impl DeadLetter {
             is_replay: true,
             delay: Duration::ZERO,
             due_at: now,
-            blocking_since: now,
+            blocking_since: None,
         };
         let row = seal(Table::Waiting, &[self.sink.0.into(), self.seq], &waiting.encode());
         let sql = "INSERT INTO waiting VALUES (?1, ?2, ?3)";

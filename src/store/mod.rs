@@ -158,8 +158,8 @@ pub(crate) struct Waiting {
     pub(crate) delay: Duration,
     /// When the delay ends.
     pub(crate) due_at: Timestamp,
-    /// When the first attempt failed: it holds back its lane for a limited time only.
-    pub(crate) blocking_since: Timestamp,
+    /// When the first attempt failed, if one did: from then on it holds back its lane for a limited time only.
+    pub(crate) blocking_since: Option<Timestamp>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -208,6 +208,13 @@ pub(crate) struct Found {
     pub(crate) waiting: Vec<Waiting>,
     /// Ascending.
     pub(crate) held: Vec<Held>,
+}
+
+impl Found {
+    /// The numbers of all that waits or is held.
+    pub(crate) fn seqs(&self) -> impl Iterator<Item = u64> {
+        self.waiting.iter().map(|waiting| waiting.seq).chain(self.held.iter().map(|held| held.seq))
+    }
 }
 
 /// Rings when there is something new for a sink, and knows what it may skip.
@@ -297,6 +304,14 @@ impl SinkStore {
     /// queue as it was, so what was sent may be sent again, with the same id.
     pub(crate) async fn record(&self, changes: Vec<Change>) -> Result<(), Stopped> {
         self.commands.send(Command::Changes { sink: self.id, changes }).await.map_err(|_| Stopped)
+    }
+
+    /// As [`Self::record`], and returns when the commit has.
+    pub(crate) async fn record_durably(&self, changes: Vec<Change>) -> Result<(), Stopped> {
+        self.record(changes).await?;
+        let (done, durable) = oneshot::channel();
+        self.commands.send(Command::Sync { done }).await.map_err(|_| Stopped)?;
+        durable.await.map_err(|_| Stopped)
     }
 
     /// Whether there may be more after `cursor`.

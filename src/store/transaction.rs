@@ -170,7 +170,7 @@ impl Waiting {
             .raw(&[u8::from(self.is_replay)])
             .number(u64::try_from(self.delay.as_millis()).unwrap_or(u64::MAX))
             .number(self.due_at.0)
-            .number(self.blocking_since.0);
+            .number(self.blocking_since.map_or(0, |since| since.0));
         out.0
     }
 
@@ -184,7 +184,7 @@ impl Waiting {
             is_replay: input.byte()? != 0,
             delay: std::time::Duration::from_millis(input.number()?),
             due_at: Timestamp(input.number()?),
-            blocking_since: Timestamp(input.number()?),
+            blocking_since: Some(input.number()?).filter(|since| *since != 0).map(Timestamp),
         })
     }
 }

@@ -28,11 +28,23 @@ const COMMIT_EVENTS_MAX: usize = 1024;
 const FULL_PAUSE: std::time::Duration = std::time::Duration::from_millis(200);
 
 pub(super) enum Command {
-    Accept { events: Vec<Candidate>, permit: OwnedSemaphorePermit },
-    Changes { sink: SinkId, changes: Vec<Change> },
+    Accept {
+        events: Vec<Candidate>,
+        permit: OwnedSemaphorePermit,
+    },
+    Changes {
+        sink: SinkId,
+        changes: Vec<Change>,
+    },
     Quarantine(Quarantined),
     Tick,
-    Close { done: oneshot::Sender<()> },
+    /// Answered when everything before it is durable.
+    Sync {
+        done: oneshot::Sender<()>,
+    },
+    Close {
+        done: oneshot::Sender<()>,
+    },
 }
 
 /// What the writer keeps of a configured sink.
@@ -62,6 +74,7 @@ struct Plan {
     permits: Vec<OwnedSemaphorePermit>,
     changes: Vec<(SinkId, Vec<Change>)>,
     quarantine: Vec<Quarantined>,
+    synced: Vec<oneshot::Sender<()>>,
     close: Option<oneshot::Sender<()>>,
     has_tick: bool,
 }
@@ -76,6 +89,7 @@ impl Plan {
             Command::Changes { sink, changes } => self.changes.push((sink, changes)),
             Command::Quarantine(message) => self.quarantine.push(message),
             Command::Tick => self.has_tick = true,
+            Command::Sync { done } => self.synced.push(done),
             Command::Close { done } => self.close = Some(done),
         }
     }
@@ -104,6 +118,10 @@ impl Writer {
         let mut plan = Plan::default();
         while plan.gather(&mut commands).is_some() {
             self.commit(&mut plan).map_err(describe)?;
+            if !plan.has_changes() {
+                // Whoever no longer waits was aborted.
+                plan.synced.drain(..).for_each(|done| drop(done.send(())));
+            }
             if std::mem::take(&mut plan.has_tick) || self.space.is_pressed() {
                 self.look_after().map_err(describe)?;
             }

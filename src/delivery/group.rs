@@ -1,0 +1,334 @@
+//! The loop of one sink: claim, send, settle.
+//!
+//! Woken by an attempt that ended, a page that was read, the bell of the store, the time of a due delivery, a probe
+//! or the end of a pause. Stopped by the drain: it then claims nothing more, waits for what is in flight (the abort
+//! bounds that) and records the rest. Ends early if the store has stopped. In flight are at most `concurrency`
+//! attempts, each a task of its own, so that one that panics is one failed attempt.
+
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::breaker::{Breaker, Sign};
+use super::queue::{Now, Queue, Work};
+use super::retry::{Verdict, judge};
+use crate::clock::Clock;
+use crate::config::{OnFull, SinkConfig, SinkName};
+use crate::event::Delivery;
+use crate::metrics::SinkMetrics;
+use crate::sink::{Cause, Failure, Outcome, Sink};
+use crate::store::{Attempt, Change, End, Page, SinkStore, Stopped};
+
+/// Deliveries read at a time, beyond what is needed at once.
+const PAGE: usize = 256;
+/// Deliveries expired in one transaction.
+const EXPIRE_MAX: usize = 256;
+/// Ended attempts taken before their changes are recorded.
+const ENDS_MAX: usize = 64;
+/// How often an idle sink moves its lower bound along, so that nothing old is kept for its sake.
+const IDLE_LOOK: Duration = Duration::from_secs(10);
+
+type Fetch = Pin<Box<dyn Future<Output = Result<Page, Stopped>> + Send>>;
+
+pub(super) struct Group {
+    pub(super) name: SinkName,
+    pub(super) config: SinkConfig,
+    pub(super) sink: Arc<dyn Sink>,
+    pub(super) store: Arc<SinkStore>,
+    pub(super) queue: Queue,
+    pub(super) clock: Clock,
+    pub(super) metrics: Arc<SinkMetrics>,
+    pub(super) state: State,
+}
+
+/// What the loop keeps beside the queue.
+#[derive(Default)]
+pub(super) struct State {
+    breaker: Breaker,
+    /// The destination asked for a pause until then.
+    paused_until: Option<Instant>,
+    /// The destination is gone: nothing more is attempted by this process.
+    is_gone: bool,
+    attempts: JoinSet<Ended>,
+    fetch: Option<Fetch>,
+    looked_at: Option<Instant>,
+}
+
+/// An attempt that came to its end.
+struct Ended {
+    seq: u64,
+    number: u32,
+    outcome: Outcome,
+}
+
+impl Group {
+    pub(super) async fn run(mut self, drain: CancellationToken) {
+        // The reason why a store has stopped is reported where it happened.
+        let _stopped = self.serve(&drain).await;
+    }
+
+    async fn serve(&mut self, drain: &CancellationToken) -> Result<(), Stopped> {
+        loop {
+            let is_draining = drain.is_cancelled();
+            if is_draining && self.state.attempts.is_empty() {
+                return self.record().await;
+            }
+            if !is_draining {
+                self.expire().await?;
+                self.start_attempts();
+                self.start_fetch();
+            }
+            self.record().await?;
+            self.show();
+            let wakes_at = self.wakes_at();
+            tokio::select! {
+                Some(ended) = self.state.attempts.join_next() => self.ended(ended.ok()),
+                page = fetched(&mut self.state.fetch) => self.fetched(page?),
+                () = self.store.rung(), if !is_draining => {}
+                () = tokio::time::sleep_until(wakes_at), if !is_draining => {}
+                () = drain.cancelled(), if !is_draining => {}
+            }
+        }
+    }
+
+    fn now(&self) -> Now {
+        Now { instant: Instant::now(), wall: self.clock.now() }
+    }
+
+    /// Gives up the oldest deliveries while the sink is over its quota.
+    async fn expire(&mut self) -> Result<(), Stopped> {
+        if self.config.backlog.on_full == OnFull::Wait {
+            return Ok(());
+        }
+        loop {
+            let mut excess = self.metrics.pending_bytes.value().saturating_sub(self.config.backlog.max_bytes);
+            if excess == 0 {
+                return Ok(());
+            }
+            if !self.queue.has_fresh_read() && self.store.has_fresh(self.queue.cursor()) && self.state.fetch.is_none() {
+                let page = self.store.fresh(self.queue.cursor(), PAGE).await?;
+                self.fetched(page);
+            }
+            let now = self.now();
+            let mut expired = 0_usize;
+            while excess > 0 && expired < EXPIRE_MAX {
+                let Some(bytes) = self.queue.expire_oldest(now) else { break };
+                excess = excess.saturating_sub(bytes.into());
+                expired += 1;
+            }
+            if expired == 0 {
+                return Ok(());
+            }
+            tracing::warn!(
+                sink = %self.name,
+                expired,
+                "the sink's backlog is over backlog.max_bytes: its oldest deliveries expired"
+            );
+            // Durable before the next look, or the same bytes would be counted as excess again.
+            self.store.record_durably(self.queue.take_changes()).await?;
+        }
+    }
+
+    fn start_attempts(&mut self) {
+        let now = self.now();
+        if self.state.is_gone || self.state.paused_until.is_some_and(|until| until > now.instant) {
+            return;
+        }
+        while self.queue.in_flight_count() < self.config.concurrency {
+            if !self.queue.has_next(now) || !self.state.breaker.admit(now.instant) {
+                return;
+            }
+            let Some(work) = self.queue.next(now) else {
+                self.state.breaker.cancel_probe(now.instant);
+                return;
+            };
+            let (store, sink) = (Arc::clone(&self.store), Arc::clone(&self.sink));
+            self.state.attempts.spawn(attempt(store, sink, work));
+        }
+    }
+
+    /// Reads ahead while attempts are under way.
+    fn start_fetch(&mut self) {
+        let now = self.now();
+        let is_admitted = self.state.breaker.would_admit(now.instant) && !self.state.is_gone;
+        let wanted = if is_admitted { self.config.concurrency * 2 } else { 0 };
+        let is_idle = self.state.looked_at.is_none_or(|at| at + IDLE_LOOK <= now.instant);
+        let is_wanted = self.queue.appetite(wanted) > 0 && self.store.has_fresh(self.queue.cursor());
+        if self.state.fetch.is_none() && (is_wanted || (is_idle && self.queue.is_empty())) {
+            self.state.looked_at = Some(now.instant);
+            let (store, cursor) = (Arc::clone(&self.store), self.queue.cursor());
+            self.state.fetch = Some(Box::pin(async move { store.fresh(cursor, PAGE.max(wanted)).await }));
+        }
+    }
+
+    fn fetched(&mut self, page: Page) {
+        self.queue.add_fresh(page.claimed, page.scanned_to);
+    }
+
+    /// Takes an ended attempt, and what else has ended meanwhile.
+    fn ended(&mut self, first: Option<Ended>) {
+        let mut next = first;
+        for _ in 0..ENDS_MAX {
+            if let Some(ended) = next {
+                self.settle(ended);
+            }
+            match self.state.attempts.try_join_next() {
+                Some(ended) => next = ended.ok(),
+                None => return,
+            }
+        }
+    }
+
+    fn settle(&mut self, ended: Ended) {
+        let now = self.now();
+        let Ended { seq, number, outcome } = ended;
+        let sign = match &outcome {
+            Outcome::Delivered { .. } => Sign::Works,
+            Outcome::Retry { failure, .. } | Outcome::Reject { failure } => Sign::of(failure.cause),
+        };
+        self.note(seq, sign, now);
+        let verdict = judge(&self.config.retry, number, outcome, fastrand::f64());
+        let failure = match &verdict {
+            Verdict::Delivered { .. } => None,
+            Verdict::Again { failure, .. } | Verdict::Slow { failure, .. } => Some(failure),
+            Verdict::Pause { failure } | Verdict::GiveUp { failure } => Some(failure),
+        };
+        if let Some(failure) = failure {
+            self.record_failure(seq, number, failure, now);
+        }
+        match verdict {
+            Verdict::Delivered { status } => self.queue.settle(seq, true, End::Delivered { status }, now),
+            Verdict::Again { delay, .. } => self.queue.wait(seq, true, delay, now),
+            Verdict::Slow { pause, .. } => {
+                self.state.paused_until = self.state.paused_until.max(Some(now.instant + pause));
+                self.queue.wait(seq, false, pause, now);
+            }
+            Verdict::Pause { failure } => {
+                tracing::error!(
+                    sink = %self.name,
+                    detail = failure.detail,
+                    "the destination says that it is gone for good (410): the sink is paused and keeps its events; \
+                     correct the sink or its receiver, then restart the relay"
+                );
+                self.state.is_gone = true;
+                self.queue.wait(seq, false, Duration::ZERO, now);
+            }
+            Verdict::GiveUp { failure } => {
+                tracing::warn!(
+                    sink = %self.name,
+                    sequence = seq,
+                    attempts = number,
+                    cause = failure.cause.as_str(),
+                    detail = failure.detail,
+                    "a delivery was given up: it is a dead letter now"
+                );
+                let end = End::Dead { cause: failure.cause.as_str(), reason: failure.detail };
+                self.queue.settle(seq, true, end, now);
+            }
+        }
+    }
+
+    fn note(&mut self, seq: u64, sign: Sign, now: Now) {
+        let was_open = self.state.breaker.is_open();
+        self.state.breaker.note(seq, sign, now.instant, fastrand::f64());
+        match (was_open, self.state.breaker.is_open()) {
+            (false, true) => tracing::warn!(
+                sink = %self.name,
+                "the sink fails for one delivery after the other: its breaker is open, one probe at a time goes through"
+            ),
+            (true, false) => tracing::info!(sink = %self.name, "the sink works again: its breaker is closed"),
+            _ => {}
+        }
+    }
+
+    fn record_failure(&mut self, seq: u64, number: u32, failure: &Failure, now: Now) {
+        self.metrics.failed_attempts.increment();
+        tracing::debug!(
+            sink = %self.name,
+            sequence = seq,
+            attempt = number,
+            cause = failure.cause.as_str(),
+            detail = failure.detail,
+            "an attempt failed"
+        );
+        self.queue.record(Change::Attempt(Attempt {
+            seq,
+            number,
+            at: now.wall,
+            cause: failure.cause.as_str(),
+            status: failure.status,
+            detail: failure.detail.clone(),
+        }));
+    }
+
+    async fn record(&mut self) -> Result<(), Stopped> {
+        let changes = self.queue.take_changes();
+        if changes.is_empty() { Ok(()) } else { self.store.record(changes).await }
+    }
+
+    fn show(&self) {
+        self.metrics.waiting.set(self.queue.waiting_count() as u64);
+        self.metrics.held.set(self.queue.held_count() as u64);
+        self.metrics.in_flight.set(self.queue.in_flight_count() as u64);
+        self.metrics.breaker_open.set(self.state.breaker.is_open().into());
+        self.metrics.paused.set(self.state.is_gone.into());
+    }
+
+    fn wakes_at(&self) -> Instant {
+        let now = Instant::now();
+        let idle = self.state.looked_at.map_or(now, |at| at + IDLE_LOOK).max(now + Duration::from_millis(100));
+        let is_full = self.queue.in_flight_count() >= self.config.concurrency;
+        if is_full || self.state.is_gone {
+            return idle;
+        }
+        // What is due cannot go before the pause is over or the breaker lets a probe through.
+        let gate = self.state.paused_until.max(self.state.breaker.opens_at()).filter(|at| *at > now);
+        let due = self.queue.wakes_at().map(|at| gate.map_or(at, |gate| at.max(gate)));
+        let has_more = self.queue.has_next(self.now()) || self.store.has_fresh(self.queue.cursor());
+        due.into_iter().chain(gate.filter(|_| has_more)).fold(idle, Instant::min)
+    }
+}
+
+/// One attempt, a panic included, to be run as a task of its own.
+async fn attempt(store: Arc<SinkStore>, sink: Arc<dyn Sink>, work: Work) -> Ended {
+    let Work { seq, number, is_replay, claimed } = work;
+    let tried = AssertUnwindSafe(async {
+        let claimed = match claimed {
+            Some(claimed) => claimed,
+            None => store.load(seq).await.ok()?,
+        };
+        Some(match claimed.content {
+            Ok((event, routes)) => sink.deliver(&Delivery { event, routes, attempt: number, is_replay }).await,
+            Err(reason) => Outcome::Reject { failure: Failure { cause: Cause::Invalid, status: None, detail: reason } },
+        })
+    });
+    let outcome = match tried.catch_unwind().await {
+        Ok(Some(outcome)) => outcome,
+        // The store has stopped, and the process with it: this attempt was none.
+        Ok(None) => std::future::pending().await,
+        Err(_panic) => {
+            let detail = "the attempt panicked: a fault of the relay with this event".to_owned();
+            Outcome::Retry { failure: Failure { cause: Cause::Panic, status: None, detail }, after: None }
+        }
+    };
+    Ended { seq, number, outcome }
+}
+
+/// The page being read; never, if there is none. Cancel-safe: the reading goes on at the next call.
+async fn fetched(fetch: &mut Option<Fetch>) -> Result<Page, Stopped> {
+    match fetch {
+        Some(reading) => {
+            let page = reading.await;
+            *fetch = None;
+            page
+        }
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,283 @@
+//! The queue against a model: whatever order attempts end in, and wherever the process is cut, every delivery is
+//! settled, none twice within a run, and lanes keep their order.
+
+use std::collections::HashSet;
+
+use proptest::prelude::*;
+
+use super::*;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// What the store would hold, built from the changes alone.
+#[derive(Clone, Debug, Default)]
+struct Disk {
+    low: u64,
+    settled: HashSet<u64>,
+    waiting: BTreeMap<u64, Waiting>,
+    held: BTreeMap<u64, Held>,
+}
+
+impl Disk {
+    fn apply(&mut self, changes: Vec<Change>) {
+        for change in changes {
+            match change {
+                Change::Settle(settlement) => {
+                    self.settled.insert(settlement.seq);
+                    self.waiting.remove(&settlement.seq);
+                }
+                Change::Wait(waiting) => {
+                    self.held.remove(&waiting.seq);
+                    self.waiting.insert(waiting.seq, waiting);
+                }
+                Change::Hold(held) => {
+                    self.held.insert(held.seq, held);
+                }
+                Change::Low(low) => self.low = self.low.max(low),
+                Change::Attempt(_) => {}
+            }
+        }
+    }
+
+    fn found(&self) -> Found {
+        Found {
+            low: self.low,
+            waiting: self.waiting.values().copied().collect(),
+            held: self.held.values().copied().collect(),
+        }
+    }
+
+    fn check(&self, tail: u64) {
+        for held in self.held.values() {
+            let has_head = self.waiting.values().any(|w| w.lane == held.lane && w.seq < held.seq);
+            assert!(has_head, "invariant 3: held {} has no waiting head", held.seq);
+        }
+        for seq in 1..=self.low.min(tail) {
+            let is_accounted =
+                self.settled.contains(&seq) || self.waiting.contains_key(&seq) || self.held.contains_key(&seq);
+            assert!(is_accounted, "invariant 2: {seq} is at or below low {} and nowhere", self.low);
+        }
+    }
+}
+
+fn claimed(seq: u64, lane: u64) -> Claimed {
+    Claimed { seq, lane, body_bytes: 10, content: Err("not needed".to_owned()) }
+}
+
+struct World {
+    lanes: Vec<u64>,
+    disk: Disk,
+    queue: Queue,
+    now: Now,
+    in_flight: BTreeMap<u64, u64>,
+    /// Per lane, the deliveries that failed and when they first did.
+    failed_at: HashMap<u64, Instant>,
+    done: HashSet<u64>,
+    ordering: Ordering,
+}
+
+impl World {
+    fn new(lanes: Vec<u64>, ordering: Ordering) -> Self {
+        let now = Now { instant: Instant::now(), wall: Timestamp(1_000_000_000) };
+        let queue = Queue::new(ordering, Found::default(), now);
+        let (disk, in_flight, failed_at, done) = Default::default();
+        Self { lanes, disk, queue, now, in_flight, failed_at, done, ordering }
+    }
+
+    fn tail(&self) -> u64 {
+        self.lanes.len() as u64
+    }
+
+    fn lane(&self, seq: u64) -> u64 {
+        self.lanes[seq as usize - 1]
+    }
+
+    fn pass(&mut self, time: Duration) {
+        self.now.instant += time;
+        self.now.wall = Timestamp(self.now.wall.0 + time.as_millis() as u64);
+    }
+
+    fn flush(&mut self) {
+        let changes = self.queue.take_changes();
+        self.disk.apply(changes);
+        self.disk.check(self.tail());
+    }
+
+    /// Reads some more, as the store would give it: nothing that was settled in an earlier run.
+    fn read(&mut self, max: usize) {
+        let from = self.queue.cursor() + 1;
+        let to = self.tail().min(from + max as u64 - 1);
+        let fresh = (from..=to).filter(|seq| !self.disk.settled.contains(seq));
+        let fresh: Vec<_> = fresh.map(|seq| claimed(seq, self.lane(seq))).collect();
+        self.queue.add_fresh(fresh, to);
+    }
+
+    fn start(&mut self) {
+        let Some(work) = self.queue.next(self.now) else { return };
+        let lane = self.lane(work.seq);
+        assert!(!self.done.contains(&work.seq), "{} is sent again after it was settled", work.seq);
+        if self.ordering == Ordering::Lane && lane != 0 {
+            for earlier in (1..work.seq).filter(|seq| self.lane(*seq) == lane && !self.done.contains(seq)) {
+                let failed = self.failed_at.get(&earlier);
+                let is_excused = failed.is_some_and(|at| self.now.instant.duration_since(*at) >= BLOCKING_MAX);
+                assert!(is_excused, "{} overtakes {earlier} of lane {lane}", work.seq);
+            }
+        }
+        assert!(self.in_flight.insert(work.seq, lane).is_none(), "{} is in flight twice", work.seq);
+    }
+
+    fn end(&mut self, place: usize, is_delivered: bool, delay: Duration) {
+        let Some(seq) = self.in_flight.keys().nth(place % self.in_flight.len().max(1)).copied() else { return };
+        self.in_flight.remove(&seq);
+        if is_delivered {
+            self.done.insert(seq);
+            self.queue.settle(seq, true, End::Delivered { status: None }, self.now);
+        } else {
+            self.failed_at.entry(seq).or_insert(self.now.instant);
+            self.queue.wait(seq, true, delay, self.now);
+        }
+    }
+
+    /// A crash: what was not flushed is forgotten, by us and by the queue.
+    fn crash(&mut self) {
+        self.in_flight.clear();
+        self.done = self.disk.settled.clone();
+        let waiting = &self.disk.waiting;
+        self.failed_at.retain(|seq, _| waiting.contains_key(seq));
+        self.queue = Queue::new(self.ordering, self.disk.found(), self.now);
+    }
+
+    /// Lets everything succeed, and sees that nothing is left.
+    fn drain(&mut self) {
+        for _ in 0..10 * self.lanes.len() + 10 {
+            self.read(8);
+            (0..8).for_each(|_| self.start());
+            while !self.in_flight.is_empty() {
+                self.end(0, true, Duration::ZERO);
+            }
+            self.flush();
+            self.pass(SECOND * 60);
+        }
+        assert_eq!(self.disk.settled.len() as u64, self.tail(), "everything is settled");
+        assert_eq!(self.disk.low, self.tail());
+        assert!(self.disk.waiting.is_empty() && self.disk.held.is_empty());
+        assert!(self.queue.lanes.is_empty() && self.queue.unsettled.is_empty());
+        assert!(self.queue.due.is_empty() && self.queue.blocking.is_empty());
+        assert_eq!((self.queue.held, self.queue.behind), (0, 0));
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Read(usize),
+    Start,
+    End(usize, bool, u64),
+    Pass(u64),
+    Flush,
+    Crash,
+    Expire,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        3 => (1_usize..6).prop_map(Step::Read),
+        6 => Just(Step::Start),
+        6 => (0_usize..8, any::<bool>(), 0_u64..2000).prop_map(|(place, ok, delay)| Step::End(place, ok, delay)),
+        2 => (0_u64..1000).prop_map(Step::Pass),
+        3 => Just(Step::Flush),
+        1 => Just(Step::Crash),
+        1 => Just(Step::Expire),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 600, ..ProptestConfig::default() })]
+
+    #[test]
+    fn nothing_is_lost_doubled_or_overtaken(
+        lanes in prop::collection::vec(0_u64..5, 1..60),
+        steps in prop::collection::vec(step(), 0..200),
+        is_ordered in any::<bool>(),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let _context = runtime.enter();
+        let ordering = if is_ordered { Ordering::Lane } else { Ordering::None };
+        let mut world = World::new(lanes, ordering);
+        for step in steps {
+            match step {
+                Step::Read(max) => world.read(max),
+                Step::Start => world.start(),
+                Step::End(place, ok, delay) => world.end(place, ok, SECOND * delay as u32),
+                Step::Pass(seconds) => world.pass(SECOND * seconds as u32),
+                Step::Flush => world.flush(),
+                Step::Crash => world.crash(),
+                Step::Expire => {
+                    world.queue.expire_oldest(world.now);
+                    world.flush();
+                    world.done.extend(&world.disk.settled);
+                }
+            }
+        }
+        world.flush();
+        world.drain();
+    }
+}
+
+fn world(lanes: &[u64]) -> World {
+    World::new(lanes.to_vec(), Ordering::Lane)
+}
+
+#[tokio::test]
+async fn a_failing_event_holds_back_its_lane_only_and_not_for_ever() {
+    let mut world = world(&[1, 1, 2, 1]);
+    world.read(4);
+    (0..4).for_each(|_| world.start());
+    assert_eq!(world.in_flight.keys().copied().collect::<Vec<_>>(), [1, 3]);
+    world.end(0, false, SECOND * 3600);
+    world.flush();
+    assert_eq!(world.disk.held.keys().copied().collect::<Vec<_>>(), [2, 4]);
+    world.pass(BLOCKING_MAX - SECOND);
+    world.start();
+    assert!(!world.in_flight.contains_key(&2));
+    world.pass(SECOND);
+    world.start();
+    assert!(world.in_flight.contains_key(&2), "after fifteen minutes the next one goes");
+    world.drain();
+}
+
+#[tokio::test]
+async fn a_clock_set_back_by_an_hour_does_not_lengthen_a_wait_across_a_restart() {
+    let mut world = world(&[1, 1]);
+    world.read(2);
+    world.start();
+    world.end(0, false, SECOND * 300);
+    world.flush();
+    world.pass(SECOND * 100);
+    world.now.wall = Timestamp(world.now.wall.0 - 3_600_000);
+    world.crash();
+    world.pass(SECOND * 299);
+    world.start();
+    assert!(world.in_flight.is_empty(), "the wait is bounded by its delay, not cut short");
+    world.pass(SECOND);
+    world.start();
+    assert_eq!(world.in_flight.keys().copied().collect::<Vec<_>>(), [1], "the first goes before the second");
+    world.drain();
+}
+
+#[tokio::test]
+async fn a_restart_in_the_middle_of_a_wait_keeps_order_and_time() {
+    let mut world = world(&[1, 1]);
+    world.read(2);
+    world.start();
+    world.end(0, false, SECOND * 300);
+    world.flush();
+    world.pass(SECOND * 100);
+    world.crash();
+    world.read(2);
+    world.start();
+    assert!(world.in_flight.is_empty(), "neither the first, early, nor the second, out of order");
+    world.pass(SECOND * 200);
+    world.start();
+    assert_eq!(world.in_flight.keys().copied().collect::<Vec<_>>(), [1]);
+    world.drain();
+}

@@ -1,0 +1,96 @@
+//! When to try again, and when to give up: a pure decision.
+
+use std::time::Duration;
+
+use crate::backoff::scatter;
+use crate::config::RetryConfig;
+use crate::sink::{Cause, Failure, Outcome};
+
+/// The slow-down after a 429 that does not say how long.
+const THROTTLE_DEFAULT: Duration = Duration::from_secs(5);
+/// What a destination asks for is obeyed up to here.
+const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
+
+/// What becomes of a delivery after an attempt.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Verdict {
+    Delivered {
+        status: Option<u16>,
+    },
+    /// Tried again after a delay; the attempt counts.
+    Again {
+        delay: Duration,
+        failure: Failure,
+    },
+    /// Tried again after the whole sink has paused that long; the attempt does not count.
+    Slow {
+        pause: Duration,
+        failure: Failure,
+    },
+    /// The destination is gone for good: the sink pauses until an operator acts; the attempt does not count.
+    Pause {
+        failure: Failure,
+    },
+    GiveUp {
+        failure: Failure,
+    },
+}
+
+/// Judges an attempt, the `number`-th of its delivery (1 for the first). `random` lies in `0.0..1.0`.
+pub(super) fn judge(retry: &RetryConfig, number: u32, outcome: Outcome, random: f64) -> Verdict {
+    match outcome {
+        Outcome::Delivered { status } => Verdict::Delivered { status },
+        Outcome::Reject { failure } => Verdict::GiveUp { failure },
+        Outcome::Retry { failure, .. } if failure.cause == Cause::Gone => Verdict::Pause { failure },
+        Outcome::Retry { failure, after } if after.is_some() || failure.cause == Cause::Throttled => {
+            let pause = after.unwrap_or(THROTTLE_DEFAULT).clamp(Duration::from_millis(100), RETRY_AFTER_MAX);
+            Verdict::Slow { pause, failure }
+        }
+        Outcome::Retry { failure, .. } => {
+            let place = usize::try_from(number).unwrap_or(usize::MAX).saturating_sub(1);
+            match retry.schedule.get(place) {
+                Some(delay) => Verdict::Again { delay: scatter(*delay, retry.jitter, random), failure },
+                None => Verdict::GiveUp { failure },
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    fn failure(cause: Cause) -> Failure {
+        Failure { cause, status: None, detail: "it failed".to_owned() }
+    }
+
+    fn retry(cause: Cause, after: Option<Duration>) -> Outcome {
+        Outcome::Retry { failure: failure(cause), after }
+    }
+
+    #[test]
+    fn attempts_are_judged_by_the_table() {
+        let config = RetryConfig { schedule: vec![MINUTE, MINUTE * 5], jitter: 0.2 };
+        let again = |delay, cause| Verdict::Again { delay, failure: failure(cause) };
+        let slow = |pause, cause| Verdict::Slow { pause, failure: failure(cause) };
+        let give_up = |cause| Verdict::GiveUp { failure: failure(cause) };
+        let cases = [
+            (1, Outcome::Delivered { status: Some(204) }, Verdict::Delivered { status: Some(204) }),
+            (1, retry(Cause::Server, None), again(MINUTE, Cause::Server)),
+            (2, retry(Cause::Timeout, None), again(MINUTE * 5, Cause::Timeout)),
+            (3, retry(Cause::Server, None), give_up(Cause::Server)),
+            (u32::MAX, retry(Cause::Server, None), give_up(Cause::Server)),
+            (1, Outcome::Reject { failure: failure(Cause::Refused) }, give_up(Cause::Refused)),
+            (3, retry(Cause::Throttled, None), slow(THROTTLE_DEFAULT, Cause::Throttled)),
+            (3, retry(Cause::Server, Some(MINUTE)), slow(MINUTE, Cause::Server)),
+            (3, retry(Cause::Throttled, Some(MINUTE * 600)), slow(RETRY_AFTER_MAX, Cause::Throttled)),
+            (1, retry(Cause::Throttled, Some(Duration::ZERO)), slow(Duration::from_millis(100), Cause::Throttled)),
+            (3, retry(Cause::Gone, None), Verdict::Pause { failure: failure(Cause::Gone) }),
+        ];
+        for (number, outcome, expected) in cases {
+            assert_eq!(judge(&config, number, outcome.clone(), 0.5), expected, "attempt {number}, {outcome:?}");
+        }
+    }
+}
