@@ -3,7 +3,17 @@
 //! Only this component knows YAML, files and the environment. Everything here is plain data: a [`Config`] that exists
 //! is valid.
 
+mod expand;
+mod fault;
+mod hash;
+mod load;
+mod quantity;
+mod reader;
+mod routes;
 mod secret;
+mod settings;
+mod shape;
+mod sinks;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,6 +26,8 @@ use reqwest::Url;
 
 use crate::event::{Network, Stream};
 
+pub use fault::{Fault, Faults};
+pub use load::{Loaded, load, locate};
 pub use secret::Secret;
 
 /// A whole, valid configuration.
