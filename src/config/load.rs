@@ -151,3 +151,14 @@ fn read(document: &Document<'_>, node: Node<Whole>) -> Option<Config> {
         routes,
     })
 }
+
+/// Every key that a file may have, with `*` for names, and whether `source` shows it.
+#[cfg(test)]
+pub(super) fn all_keys(source: &str) -> std::collections::BTreeMap<String, bool> {
+    let node: Node<Whole> = serde_yaml::from_str_with_options(source, options()).expect("valid YAML");
+    let mut seen = std::collections::BTreeMap::new();
+    if let Value::Map(whole) = node.value {
+        super::shape::Mapping::walk(&whole, "", &mut seen);
+    }
+    seen
+}

@@ -14,6 +14,8 @@ mod secret;
 mod settings;
 mod shape;
 mod sinks;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::fmt;
