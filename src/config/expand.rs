@@ -7,7 +7,10 @@ use std::path::PathBuf;
 pub(super) enum Piece {
     Literal(String),
     /// An environment variable, and what to take if it is unset or empty.
-    Variable { name: String, default: Option<String> },
+    Variable {
+        name: String,
+        default: Option<String>,
+    },
     File(PathBuf),
 }
 

@@ -61,15 +61,20 @@ impl fmt::Display for Faults {
 
 impl std::error::Error for Faults {}
 
-/// Which of the `known` words was probably meant by `given`, as a hint; else what there is to choose from.
+/// Which of the `known` words was probably meant by `given`.
+pub(super) fn nearest<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let given = given.to_lowercase();
+    let distance = |word: &str| strsim::damerau_levenshtein(&given, &word.to_lowercase());
+    let (distance, word) = known.into_iter().map(|word| (distance(word), word)).min()?;
+    (distance <= (word.chars().count() / 3).max(1)).then_some(word)
+}
+
+/// The nearest of the `known` words as a hint; else what there is to choose from.
 pub(super) fn suggest<'a>(given: &str, known: impl IntoIterator<Item = &'a str>) -> Option<String> {
     let mut known: Vec<&str> = known.into_iter().collect();
-    let lower = given.to_lowercase();
-    let nearest = known.iter().map(|word| (strsim::damerau_levenshtein(&lower, &word.to_lowercase()), *word)).min();
-    let (distance, word) = nearest?;
-    if distance <= (word.chars().count() / 3).max(1) {
+    if let Some(word) = nearest(given, known.iter().copied()) {
         return Some(format!("did you mean `{word}`?"));
     }
     known.sort_unstable();
-    Some(format!("there is: {}", known.join(", ")))
+    (!known.is_empty()).then(|| format!("there is: {}", known.join(", ")))
 }

@@ -27,7 +27,8 @@ pub(super) fn owner(text: &str) -> Result<String, String> {
 }
 
 fn without_prefix(text: &str) -> Result<&str, String> {
-    let Some(prefix) = PREFIXES.iter().find(|prefix| text.get(..prefix.len()).is_some_and(|t| t.eq_ignore_ascii_case(prefix)))
+    let Some(prefix) =
+        PREFIXES.iter().find(|prefix| text.get(..prefix.len()).is_some_and(|t| t.eq_ignore_ascii_case(prefix)))
     else {
         return match text.rsplit_once('-') {
             Some((prefix, _)) => Err(format!(
@@ -47,7 +48,8 @@ mod tests {
 
     #[test]
     fn prefixes_and_case_do_not_matter() {
-        for prefix in ["", "hash-", "account-hash-", "contract-", "contract-package-", "contract-package-wasm", "Hash-"] {
+        for prefix in ["", "hash-", "account-hash-", "contract-", "contract-package-", "contract-package-wasm", "Hash-"]
+        {
             for digits in [HASH.to_owned(), HASH.to_uppercase()] {
                 assert_eq!(hash(&format!("{prefix}{digits}")).as_deref(), Ok(HASH));
                 assert_eq!(owner(&format!("{prefix}{digits}")).as_deref(), Ok(HASH));

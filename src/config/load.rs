@@ -85,9 +85,8 @@ fn text(path: &Path) -> io::Result<String> {
 fn unreadable(path: &Path, error: &io::Error) -> Fault {
     let is_absent = error.kind() == io::ErrorKind::NotFound;
     let message = if is_absent { "there is no such file".to_owned() } else { format!("cannot be read: {error}") };
-    let hint = format!(
-        "name the configuration with --config or {PATH_VARIABLE}; config.example.yaml is one to start from"
-    );
+    let hint =
+        format!("name the configuration with --config or {PATH_VARIABLE}; config.example.yaml is one to start from");
     Fault {
         file: path.to_owned(),
         line: 0,
@@ -109,8 +108,10 @@ fn parse(document: &Document<'_>) -> Result<Node<Whole>, Fault> {
     })
 }
 
+/// Without the place at its end, which is told anyway.
 fn message(error: &serde_yaml::Error) -> String {
-    error.render_with_formatter(&UserMessageFormatter)
+    let message = error.render_with_formatter(&UserMessageFormatter);
+    message.split_once(" at line ").map_or(message.as_str(), |(message, _)| message).to_owned()
 }
 
 fn options() -> Options {

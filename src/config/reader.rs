@@ -69,9 +69,12 @@ impl<'a> Document<'a> {
     }
 }
 
+/// A longer line is not shown: a caret below it helps nobody.
+const EXCERPT_BYTES_MAX: usize = 400;
+
 /// A line of the source, counted from 1, with every character that lies in one of the `secrets` replaced.
 pub(super) fn excerpt(source: &str, line: usize, secrets: &[Range<usize>]) -> Option<String> {
-    let text = source.lines().nth(line.checked_sub(1)?)?;
+    let text = source.lines().nth(line.checked_sub(1)?).filter(|text| text.len() <= EXCERPT_BYTES_MAX)?;
     let start = text.as_ptr() as usize - source.as_ptr() as usize;
     let masked = text.char_indices().map(|(index, c)| {
         let is_secret = secrets.iter().any(|range| range.contains(&(start + index)));

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::fault::suggest;
+use super::fault::{nearest, suggest};
 use super::reader::{Given, Place};
 use super::shape::{Mapping, Named, NoMapping, Node, Value, shape};
 use super::{MatchConfig, MatchKeys, RouteConfig, SinkConfig, SinkName, hash};
@@ -91,6 +91,9 @@ fn sinks(place: &Place<'_>, node: Option<Node<NoMapping>>, known: Known<'_, '_>)
         if !known.sinks.contains_key(&name) {
             let hint = suggest(&name.0, known.sinks.keys().map(|name| &*name.0));
             place.fault_with(format!("there is no sink `{name}`"), hint);
+            // Else a slip of the pen would be told twice.
+            let meant = nearest(&name.0, known.sinks.keys().map(|name| &*name.0));
+            known.used.extend(meant.map(|name| SinkName(name.into())));
         } else if names.contains(&name) {
             place.fault(format!("the sink `{name}` is named twice"));
         }

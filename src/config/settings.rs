@@ -9,10 +9,8 @@ use reqwest::Url;
 use secrecy::ExposeSecret;
 
 use super::reader::Place;
-use super::shape::{Node, NoMapping, Text, shape};
-use super::{
-    DeadLettersConfig, DedupConfig, EgressConfig, IdentityRule, PushDown, Secret, SourceConfig, StoreConfig,
-};
+use super::shape::{NoMapping, Node, Text, shape};
+use super::{DeadLettersConfig, DedupConfig, EgressConfig, IdentityRule, PushDown, Secret, SourceConfig, StoreConfig};
 use crate::event::Network;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);

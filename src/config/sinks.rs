@@ -160,9 +160,9 @@ fn labels(parent: &Place<'_>, node: Option<Node<Named<NoMapping>>>) -> BTreeMap<
 fn webhook(parent: &Place<'_>, node: Node<Webhook>) -> Option<WebhookConfig> {
     let (webhook, place) = parent.map("webhook", Some(node));
     let url = webhook_url(&place, webhook.url);
-    let reject_on = place.texts("reject_on", webhook.reject_on).map(|list| {
-        list.iter().filter_map(|given| given.parse(status)).collect::<Vec<u16>>()
-    });
+    let reject_on = place
+        .texts("reject_on", webhook.reject_on)
+        .map(|list| list.iter().filter_map(|given| given.parse(status)).collect::<Vec<u16>>());
     Some(WebhookConfig {
         secrets: secrets(&place, webhook.secrets),
         timeout: place.duration("timeout", webhook.timeout, Duration::from_secs(15)),
@@ -234,7 +234,8 @@ fn header_name(lower: &str) -> Result<(), String> {
     if HeaderName::from_bytes(lower.as_bytes()).is_err() {
         return Err("this cannot be the name of a header".to_owned());
     }
-    let is_reserved = RESERVED_HEADERS.contains(&lower) || RESERVED_PREFIXES.iter().any(|prefix| lower.starts_with(prefix));
+    let is_reserved =
+        RESERVED_HEADERS.contains(&lower) || RESERVED_PREFIXES.iter().any(|prefix| lower.starts_with(prefix));
     if is_reserved {
         return Err(format!("the relay sets `{lower}` itself"));
     }

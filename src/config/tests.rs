@@ -166,8 +166,7 @@ fn a_literal_secret_is_a_warning_that_does_not_show_it() {
     );
     let loaded = loaded(&yaml).unwrap();
     let paths: Vec<_> = loaded.warnings.iter().map(|warning| warning.path.as_str()).collect();
-    let expected =
-        ["source.api_key", "sinks.hook.webhook.secrets[0]", "sinks.hook.webhook.headers.Authorization"];
+    let expected = ["source.api_key", "sinks.hook.webhook.secrets[0]", "sinks.hook.webhook.headers.Authorization"];
     assert_eq!(paths, expected);
     let shown = format!("{} {:?}", Faults(loaded.warnings.clone()), loaded);
     assert!(!shown.contains("hunter2") && !shown.contains(SIGNING_SECRET), "{shown}");
