@@ -1,6 +1,5 @@
 //! `cspr-relay check`: is the configuration right, and what would it do?
 
-use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
@@ -16,7 +15,7 @@ const FAULTY: u8 = 2;
 /// Check the configuration and show what it would do
 #[derive(Args, Debug)]
 pub(crate) struct Check {
-    /// The configuration file [default: $CSPR_RELAY_CONFIG, or else ./cspr-relay.yaml]
+    /// The configuration file [default: `$CSPR_RELAY_CONFIG`, or else `./cspr-relay.yaml`]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Show each subscription with its reason, and each sink with its routes
@@ -75,18 +74,17 @@ fn counted(count: usize, noun: &str) -> String {
 fn explain(config: &Config, stream: Stream, subscriptions: &[&Subscription]) -> String {
     let packages: usize = subscriptions.iter().map(|one| one.contract_packages.len()).sum();
     let mut text = format!("\n{stream}: {}", counted(subscriptions.len(), "connection"));
-    let _infallible = if packages == 0 {
-        writeln!(text, ", unfiltered: {}", why_unfiltered(config, stream))
-    } else {
-        writeln!(text, ", only {}: every route names packages", counted(packages, "package"))
-    };
+    text.push_str(&match packages {
+        0 => format!(", unfiltered: {}\n", why_unfiltered(config, stream)),
+        _ => format!(", only {}: every route names packages\n", counted(packages, "package")),
+    });
     let owners = subscriptions.first().map(|one| one.owners.len()).unwrap_or_default();
     if owners > 0 {
         text.push_str("  and only their owners, as push_down asks\n");
     }
     for route in config.routes.iter().filter(|route| route.stream == stream) {
         let sinks: Vec<String> = route.sinks.iter().map(ToString::to_string).collect();
-        let _infallible = writeln!(text, "  {} → {}", route.name, sinks.join(", "));
+        text.push_str(&format!("  {} → {}\n", route.name, sinks.join(", ")));
     }
     text
 }
@@ -113,7 +111,7 @@ fn sinks(config: &Config) -> String {
             SinkKind::Webhook(webhook) => format!("webhook to {}", webhook.url.origin().ascii_serialization()),
             SinkKind::Stdout => "stdout".to_owned(),
         };
-        let _infallible = writeln!(text, "  {name}: {kind}");
+        text.push_str(&format!("  {name}: {kind}\n"));
     }
     text
 }

@@ -64,7 +64,7 @@ fn environment(name: &str) -> Option<String> {
 pub(super) fn load_with(path: &Path, environment: Environment<'_>) -> Result<Loaded, Faults> {
     let source = text(path).map_err(|error| Faults(vec![unreadable(path, &error)]))?;
     let document = Document::new(path, &source, environment);
-    let root = parse(&document).map_err(|fault| Faults(vec![fault]))?;
+    let root = parse(&document)?;
     let config = read(&document, root);
     let (faults, warnings) = document.findings();
     match config {
@@ -98,13 +98,13 @@ fn unreadable(path: &Path, error: &io::Error) -> Fault {
     }
 }
 
-fn parse(document: &Document<'_>) -> Result<Node<Whole>, Fault> {
+fn parse(document: &Document<'_>) -> Result<Node<Whole>, Faults> {
     serde_yaml::from_str_with_options(document.source, options()).map_err(|error| {
         let error = error.without_snippet();
         let at = error.location().unwrap_or(Location::UNKNOWN);
         let mut fault = document.fault(at, "", message(error), None);
         fault.excerpt = excerpt(document.source, fault.line, &[]).filter(|line| !may_be_secret(line));
-        fault
+        Faults(vec![fault])
     })
 }
 

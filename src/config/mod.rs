@@ -2,6 +2,9 @@
 //!
 //! Only this component knows YAML, files and the environment. Everything here is plain data: a [`Config`] that exists
 //! is valid.
+//!
+//! A file is read in two steps: `shape` keeps what was typed, with its places; `reader` and the modules of the
+//! sections turn that into a [`Config`] and collect every [`Fault`] on the way.
 
 mod expand;
 mod fault;

@@ -190,12 +190,12 @@ impl<'a> Place<'a> {
     /// A text that does not print. If it must not be in the file itself, a warning says so.
     pub(super) fn secret(&self, node: &Text, is_literal_fine: bool) -> Option<Secret> {
         let spelling = self.spelling(node)?;
-        if !is_literal_fine {
+        if !is_literal_fine && !spelling.starts_with("${") {
             self.hide(node);
         }
         let pieces = self.pieces(spelling)?;
-        let is_literal = pieces.iter().all(|piece| matches!(piece, Piece::Literal(_)));
-        if is_literal && !is_literal_fine {
+        if !is_literal_fine && is_in_the_file(&pieces) {
+            self.hide(node);
             let hint = "take it from the environment with ${NAME}, or from a file with ${file:/path}";
             self.warn("a secret is written into the file", Some(hint.to_owned()));
         }
@@ -203,12 +203,9 @@ impl<'a> Place<'a> {
         parts.map(Secret::new)
     }
 
-    /// Keeps the value out of every source line that is shown, unless it is a mere reference.
+    /// Keeps the value out of every source line that is shown.
     pub(super) fn hide(&self, node: &Text) {
-        let is_reference = matches!(&node.value, Value::Text(text) if text.starts_with("${"));
-        if !is_reference && let Some(span) = node.span() {
-            self.document.secrets.borrow_mut().push(span);
-        }
+        self.document.secrets.borrow_mut().extend(node.span());
     }
 
     fn part(&self, piece: Piece) -> Option<Part> {
@@ -289,6 +286,12 @@ impl Place<'_> {
         }
         found.map(|(_, value)| *value)
     }
+}
+
+/// Whether the file itself holds the secret: nothing is referred to, or the reference has a default.
+fn is_in_the_file(pieces: &[Piece]) -> bool {
+    let has_default = |piece: &Piece| matches!(piece, Piece::Variable { default: Some(text), .. } if !text.is_empty());
+    pieces.iter().all(|piece| matches!(piece, Piece::Literal(_))) || pieces.iter().any(has_default)
 }
 
 impl Given<'_> {

@@ -133,6 +133,13 @@ fn aliases_and_merges_keep_the_spelling_too() {
     let keys = keys_of("token_id: &id [007, &x 1e2, *x], action: *id");
     assert_eq!(keys.token_id.unwrap(), ["007", "1e2", "1e2"]);
     assert_eq!(keys.action.unwrap(), ["007", "1e2", "1e2"]);
+    let merged = config(
+        "source: { network: testnet, api_key: '${API_KEY}' }\n\
+         sinks:\n  a: &a { stdout: , concurrency: 10, retry: { jitter: 1e-1 } }\n  b: { <<: *a, concurrency: 2 }\n\
+         routes: { all: { match: all, sinks: [a, b] } }\n",
+    );
+    let seen: Vec<_> = merged.sinks.values().map(|sink| (sink.concurrency, sink.retry.jitter)).collect();
+    assert_eq!(seen, [(10, 0.1), (2, 0.1)]);
 }
 
 #[test]
@@ -161,7 +168,7 @@ fn a_literal_secret_is_a_warning_that_does_not_show_it() {
     let yaml = format!(
         "source: {{ network: testnet, api_key: hunter2 }}\n\
          sinks: {{ hook: {{ webhook: {{ url: 'http://hook', secrets: [{SIGNING_SECRET}], \
-         headers: {{ X-Env: prod, Authorization: hunter2 }} }} }} }}\n\
+         headers: {{ X-Env: prod, Authorization: 'Bearer ${{NONE:-hunter2}}' }} }} }} }}\n\
          routes: {{ all: {{ match: all, sinks: hook }} }}\n"
     );
     let loaded = loaded(&yaml).unwrap();

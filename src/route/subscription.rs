@@ -1,6 +1,6 @@
 //! Push-down: asking CSPR.cloud for less than everything, where that cannot lose a match.
 //!
-//! A subscription's parameters are ANDed and the values of one parameter are ORed. So a stream may be narrowed to the
+//! All parameters of a subscription must fit an event; of the values of one parameter any may. So a stream may be narrowed to the
 //! union of what its routes name, if every one of them names something.
 
 use std::collections::BTreeSet;
