@@ -78,7 +78,7 @@ pub(super) fn excerpt(source: &str, line: usize, secrets: &[Range<usize>]) -> Op
     let start = text.as_ptr() as usize - source.as_ptr() as usize;
     let masked = text.char_indices().map(|(index, c)| {
         let is_secret = secrets.iter().any(|range| range.contains(&(start + index)));
-        if is_secret { '*' } else { c }
+        if is_secret && !c.is_whitespace() { '*' } else { c }
     });
     Some(masked.collect())
 }
@@ -144,11 +144,12 @@ impl<'a> Place<'a> {
         }
     }
 
-    /// Notes a fault for each key that `M` does not have.
+    /// Notes a fault for each key that `M` does not have. Its value is not shown: a misspelt key may hold a secret.
     pub(super) fn refuse_unknown<M: Mapping>(&self, map: &M) {
         for key in map.unknown() {
             let hint = suggest(&key.name, M::KEYS.iter().copied());
             self.key(&key.name, key.at).fault_with("there is no such key", hint);
+            self.hide_line_from(key.end());
         }
     }
 
@@ -189,11 +190,11 @@ impl<'a> Place<'a> {
 
     /// A text that does not print. If it must not be in the file itself, a warning says so.
     pub(super) fn secret(&self, node: &Text, is_literal_fine: bool) -> Option<Secret> {
-        let spelling = self.spelling(node)?;
-        if !is_literal_fine && !spelling.starts_with("${") {
+        let is_reference = matches!(&node.value, Value::Text(text) if text.starts_with("${"));
+        if !is_literal_fine && !is_reference {
             self.hide(node);
         }
-        let pieces = self.pieces(spelling)?;
+        let pieces = self.pieces(self.spelling(node)?)?;
         if !is_literal_fine && is_in_the_file(&pieces) {
             self.hide(node);
             let hint = "take it from the environment with ${NAME}, or from a file with ${file:/path}";
@@ -203,9 +204,20 @@ impl<'a> Place<'a> {
         parts.map(Secret::new)
     }
 
-    /// Keeps the value out of every source line that is shown.
+    /// Keeps a value out of every source line that is shown; of a list or a mapping at least the line it begins on.
     pub(super) fn hide(&self, node: &Text) {
-        self.document.secrets.borrow_mut().extend(node.span());
+        let Some(span) = node.span() else { return };
+        match node.value {
+            Value::Null | Value::Plain | Value::Text(_) => self.document.secrets.borrow_mut().push(span),
+            Value::List(_) | Value::Map(_) => self.hide_line_from(span.start),
+        }
+    }
+
+    fn hide_line_from(&self, start: usize) {
+        let rest = self.document.source.get(start..).unwrap_or_default();
+        let (start, rest) = rest.strip_prefix(':').map_or((start, rest), |rest| (start + 1, rest));
+        let length = rest.find('\n').unwrap_or(rest.len());
+        self.document.secrets.borrow_mut().push(start..start + length);
     }
 
     fn part(&self, piece: Piece) -> Option<Part> {

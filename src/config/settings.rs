@@ -43,7 +43,7 @@ pub(super) fn source(parent: &Place<'_>, node: Option<Node<Source>>) -> Option<S
     let url = match (source.url, network) {
         (None, Some(network)) => Some(default_url(network)),
         (None, None) => None,
-        (node, _) => place.parse("url", node, source_url),
+        (Some(node), _) => url(&place, node, ["wss", "ws"]).and_then(|(url, place)| without_path(url, &place)),
     };
     let api_key = api_key(&place, source.api_key);
     let persistent_session = place.parse("persistent_session", source.persistent_session, header_text);
@@ -83,16 +83,26 @@ fn default_url(network: Network) -> Url {
     Url::parse(url).expect("the built-in addresses are valid")
 }
 
-fn source_url(text: &str) -> Result<Url, String> {
-    let url = url(text, ["wss", "ws"])?;
-    if url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
-        return Err("expected an address without path and query: the stream's name is appended to it".to_owned());
+fn without_path(url: Url, place: &Place<'_>) -> Option<Url> {
+    let has_more = url.path() != "/" || url.query().is_some() || url.fragment().is_some();
+    if has_more {
+        place.fault("expected an address without path and query: the stream's name is appended to it");
     }
-    Ok(url)
+    (!has_more).then_some(url)
+}
+
+/// The key `url` below `place`, with the place of its value.
+pub(super) fn url<'a>(place: &Place<'a>, node: Text, schemes: [&str; 2]) -> Option<(Url, Place<'a>)> {
+    if node.spelling(place.document.source).is_some_and(|text| text.contains('@')) {
+        place.hide(&node);
+    }
+    let given = place.text("url", Some(node))?;
+    let url = given.parse(|text| address(text, schemes))?;
+    Some((url, given.place))
 }
 
 /// An absolute address with one of the two `schemes`, a host, and no user or password in it.
-pub(super) fn url(text: &str, schemes: [&str; 2]) -> Result<Url, String> {
+fn address(text: &str, schemes: [&str; 2]) -> Result<Url, String> {
     let [first, second] = schemes;
     let url = Url::parse(text).map_err(|error| format!("not a URL: {error}"))?;
     if !schemes.contains(&url.scheme()) {
@@ -190,7 +200,7 @@ mod tests {
     #[test]
     fn each_network_has_an_address() {
         for network in [Network::Mainnet, Network::Testnet] {
-            assert_eq!(source_url(default_url(network).as_str()), Ok(default_url(network)));
+            assert_eq!(address(default_url(network).as_str(), ["wss", "ws"]), Ok(default_url(network)));
         }
     }
 }

@@ -44,12 +44,9 @@ impl<M> Node<M> {
         }
     }
 
-    /// The bytes of the file that spell this value.
+    /// The bytes of the file that spell this value; of a list or a mapping, where it begins.
     pub(super) fn span(&self) -> Option<Range<usize>> {
-        let span = self.defined.span();
-        let start = usize::try_from(span.byte_offset()?).ok()?;
-        let length = usize::try_from(span.byte_len()?).ok()?;
-        Some(start..start + length)
+        span(self.defined)
     }
 
     /// The scalar as it is spelled in `file`, without quotes; `007` and `1e18` stay what they are.
@@ -126,11 +123,25 @@ impl<'de, M: Mapping> Visitor<'de> for ValueVisitor<M> {
     }
 }
 
+fn span(location: Location) -> Option<Range<usize>> {
+    let span = location.span();
+    let start = usize::try_from(span.byte_offset()?).ok()?;
+    let length = usize::try_from(span.byte_len()?).ok()?;
+    Some(start..start.checked_add(length)?)
+}
+
 /// A key as it was written.
 #[derive(Clone)]
 pub(super) struct Key {
     pub(super) name: String,
     pub(super) at: Location,
+}
+
+impl Key {
+    /// The byte of the file behind it.
+    pub(super) fn end(&self) -> usize {
+        span(self.at).unwrap_or_default().end
+    }
 }
 
 impl<'de> Deserialize<'de> for Key {

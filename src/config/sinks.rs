@@ -178,10 +178,7 @@ fn webhook_url(place: &Place<'_>, node: Option<Text>) -> Option<Url> {
         place.fault("`url` is missing");
         return None;
     };
-    if node.spelling(place.document.source).is_some_and(|text| text.contains('@')) {
-        place.hide(&node);
-    }
-    place.parse("url", Some(node), |text| url(text, ["https", "http"]))
+    url(place, node, ["https", "http"]).map(|(url, _)| url)
 }
 
 fn status(text: &str) -> Result<u16, String> {

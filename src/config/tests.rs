@@ -180,6 +180,41 @@ fn a_literal_secret_is_a_warning_that_does_not_show_it() {
 }
 
 #[test]
+fn a_secret_at_a_wrong_place_is_not_shown() {
+    for source in [
+        "{ network: testnet, api_key: [hunter2] }",
+        "{ network: testnet, api_key: { value: hunter2 } }",
+        "{ network: testnet, apikey: hunter2 }",
+        "{ network: testnet, api_key: { hunter2",
+        "{ network: [], api_key: hunter2 }",
+        "{ network: testnet, api_key: '${A}', url: 'ws://x:hunter2@y' }",
+        "{ network: testnet, api_key: \"hunter2\\n\" }",
+    ] {
+        let yaml = format!(
+            "source: {source}\nsinks: {{ bus: {{ stdout: }} }}\nroutes: {{ all: {{ match: all, sinks: bus }} }}\n"
+        );
+        let shown = loaded(&yaml).unwrap_err().to_string();
+        assert!(!shown.contains("hunter2"), "{shown}");
+    }
+}
+
+proptest::proptest! {
+    /// Whatever an editor's slip makes of a file: faults, never a panic, and a place that exists.
+    #[test]
+    fn no_text_makes_the_reader_panic(at in 0..9_000_usize, length in 0..40_usize, slip in "[-\\[\\]{}:,&*!|>'\"%@`#~?<\n\t ü0-9a-z$]{0,6}") {
+        let mut text = std::fs::read_to_string(here("config.example.yaml")).unwrap();
+        let boundary = |at: usize| (0..=at.min(text.len())).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
+        let range = boundary(at)..boundary(at + length);
+        text.replace_range(range, &slip);
+        let lines = text.lines().count();
+        for fault in loaded(&text).err().map(|faults| faults.0).unwrap_or_default() {
+            proptest::prop_assert!(fault.line <= lines + 1, "{fault}");
+            proptest::prop_assert!(!fault.to_string().contains("the-key"));
+        }
+    }
+}
+
+#[test]
 fn a_missing_file_says_what_to_do() {
     let faults = load_with(Path::new("/nonexistent/relay.yaml"), &environment).unwrap_err().to_string();
     assert!(faults.contains("/nonexistent/relay.yaml: there is no such file"), "{faults}");
