@@ -119,7 +119,7 @@ fn address(text: &str, schemes: [&str; 2]) -> Result<Url, String> {
 
 fn api_key(place: &Place<'_>, node: Option<Text>) -> Option<Secret> {
     let Some(node) = node else {
-        place.fault_with("`api_key` is missing", Some("get one at https://console.cspr.build".to_owned()));
+        place.fault_with("`api_key` is missing", Some("get one at https://cspr.cloud".to_owned()));
         return None;
     };
     let place = place.key("api_key", node.at);

@@ -201,7 +201,11 @@ fn a_secret_at_a_wrong_place_is_not_shown() {
 proptest::proptest! {
     /// Whatever an editor's slip makes of a file: faults, never a panic, and a place that exists.
     #[test]
-    fn no_text_makes_the_reader_panic(at in 0..9_000_usize, length in 0..40_usize, slip in "[-\\[\\]{}:,&*!|>'\"%@`#~?<\n\t ü0-9a-z$]{0,6}") {
+    fn no_text_makes_the_reader_panic(
+        at in 0..9_000_usize,
+        length in 0..40_usize,
+        slip in "[-\\[\\]{}:,&*!|>'\"%@`#~?<\n\t ü0-9a-z$]{0,6}",
+    ) {
         let mut text = std::fs::read_to_string(here("config.example.yaml")).unwrap();
         let boundary = |at: usize| (0..=at.min(text.len())).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
         let range = boundary(at)..boundary(at + length);
