@@ -2,8 +2,23 @@
 //!
 //! Only this component knows YAML, files and the environment. Everything here is plain data: a [`Config`] that exists
 //! is valid.
+//!
+//! A file is read in two steps: `shape` keeps what was typed, with its places; `reader` and the modules of the
+//! sections turn that into a [`Config`] and collect every [`Fault`] on the way.
 
+mod expand;
+mod fault;
+mod hash;
+mod load;
+mod quantity;
+mod reader;
+mod routes;
 mod secret;
+mod settings;
+mod shape;
+mod sinks;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,6 +31,8 @@ use reqwest::Url;
 
 use crate::event::{Network, Stream};
 
+pub use fault::{Fault, Faults};
+pub use load::{Loaded, load, locate};
 pub use secret::Secret;
 
 /// A whole, valid configuration.

@@ -29,3 +29,40 @@ pub fn account_hash(public_key: &str) -> Result<String, AccountError> {
     hash.update(raw);
     Ok(HEXLOWER.encode(&hash.finalize()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The test cases of the Chain Agnostic Namespaces' CAIP-10 page for Casper.
+    #[test]
+    fn public_keys_of_both_kinds_give_their_account_hash() {
+        for (public_key, expected) in [
+            (
+                "01cd4f2ed572ea555ca46c17c83c43e609d2e916871236f40faa9ba747478e8dee",
+                "79c9563deeb7bbd05e91c7dddddec9328717fea1ae846dd54ab9dfeaae015bc0",
+            ),
+            (
+                "02022ade9bd8e06033e99b1bfbf789db4e2db0349045818469bbcaf756996900e838",
+                "5b7e450d8b1e58de5f012db6c6e934431a6b6b063e5d4955914675e791797712",
+            ),
+        ] {
+            assert_eq!(account_hash(public_key).as_deref(), Ok(expected));
+            assert_eq!(account_hash(&public_key.to_uppercase()).as_deref(), Ok(expected));
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_public_key_is_refused() {
+        let digits = "cd4f2ed572ea555ca46c17c83c43e609d2e916871236f40faa9ba747478e8dee";
+        for (text, expected) in [
+            (String::new(), AccountError::Shape),
+            (digits.to_owned(), AccountError::Shape),
+            (format!("02{digits}"), AccountError::Shape),
+            (format!("03{digits}"), AccountError::Shape),
+            (format!("01{}", digits.replace('f', "g")), AccountError::Hex),
+        ] {
+            assert_eq!(account_hash(&text), Err(expected), "{text}");
+        }
+    }
+}

@@ -183,6 +183,11 @@ impl Stream {
         !self.fields().owner.is_empty()
     }
 
+    /// Whether CSPR.cloud refuses a subscription that names no contract package.
+    pub fn needs_contract_package(self) -> bool {
+        matches!(self, Self::ContractEvents)
+    }
+
     pub(super) fn fields(self) -> &'static Fields {
         &self.row().fields
     }

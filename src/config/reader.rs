@@ -1,0 +1,330 @@
+//! From nodes to values, noting every fault and going on.
+//!
+//! A reading function that meets a fault notes it and gives what would have been there without the key, so that the
+//! rest of the file is looked at too. What comes out is used only if no fault was noted.
+
+use std::cell::RefCell;
+use std::ops::{Range, RangeInclusive};
+use std::path::Path;
+use std::time::Duration;
+
+use secrecy::SecretString;
+use serde_yaml::Location;
+
+use super::expand::{self, Piece};
+use super::fault::{Fault, suggest};
+use super::quantity;
+use super::secret::{self, FollowedFile, Part, Secret};
+use super::shape::{Mapping, Node, Text, Value};
+
+/// How the environment is looked up.
+pub(super) type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+/// The file that is being read, and what was found wrong with it so far.
+pub(super) struct Document<'a> {
+    pub(super) file: &'a Path,
+    pub(super) source: &'a str,
+    pub(super) environment: Environment<'a>,
+    pub(super) faults: RefCell<Vec<Fault>>,
+    pub(super) warnings: RefCell<Vec<Fault>>,
+    /// Bytes of the file that must not be shown.
+    secrets: RefCell<Vec<Range<usize>>>,
+}
+
+impl<'a> Document<'a> {
+    pub(super) fn new(file: &'a Path, source: &'a str, environment: Environment<'a>) -> Self {
+        Self {
+            file,
+            source,
+            environment,
+            faults: RefCell::default(),
+            warnings: RefCell::default(),
+            secrets: RefCell::default(),
+        }
+    }
+
+    pub(super) fn fault(&self, at: Location, path: &str, message: String, hint: Option<String>) -> Fault {
+        Fault {
+            file: self.file.to_owned(),
+            line: usize::try_from(at.line()).unwrap_or_default(),
+            column: usize::try_from(at.column()).unwrap_or_default(),
+            path: path.to_owned(),
+            message,
+            hint,
+            excerpt: None,
+        }
+    }
+
+    /// Faults and warnings in the order of the file, with their source lines. Secrets are known only now.
+    pub(super) fn findings(self) -> (Vec<Fault>, Vec<Fault>) {
+        let secrets = self.secrets.into_inner();
+        let finish = |mut list: Vec<Fault>| {
+            list.sort_by_key(|fault| (fault.line, fault.column));
+            for fault in &mut list {
+                fault.excerpt = excerpt(self.source, fault.line, &secrets);
+            }
+            list
+        };
+        (finish(self.faults.into_inner()), finish(self.warnings.into_inner()))
+    }
+}
+
+/// A longer line is not shown: a caret below it helps nobody.
+const EXCERPT_BYTES_MAX: usize = 400;
+
+/// A line of the source, counted from 1, with every character that lies in one of the `secrets` replaced.
+pub(super) fn excerpt(source: &str, line: usize, secrets: &[Range<usize>]) -> Option<String> {
+    let text = source.lines().nth(line.checked_sub(1)?).filter(|text| text.len() <= EXCERPT_BYTES_MAX)?;
+    let start = text.as_ptr() as usize - source.as_ptr() as usize;
+    let masked = text.char_indices().map(|(index, c)| {
+        let is_secret = secrets.iter().any(|range| range.contains(&(start + index)));
+        if is_secret && !c.is_whitespace() { '*' } else { c }
+    });
+    Some(masked.collect())
+}
+
+/// A place in the document: everything read from here says where it stood.
+#[derive(Clone)]
+pub(super) struct Place<'a> {
+    pub(super) document: &'a Document<'a>,
+    pub(super) path: String,
+    pub(super) at: Location,
+}
+
+/// A text from the file, expanded, with its place.
+pub(super) struct Given<'a> {
+    pub(super) text: String,
+    pub(super) place: Place<'a>,
+}
+
+impl<'a> Place<'a> {
+    pub(super) fn root(document: &'a Document<'a>, at: Location) -> Self {
+        Self { document, path: String::new(), at }
+    }
+
+    pub(super) fn fault(&self, message: impl Into<String>) {
+        self.fault_with(message, None);
+    }
+
+    pub(super) fn fault_with(&self, message: impl Into<String>, hint: Option<String>) {
+        let fault = self.document.fault(self.at, &self.path, message.into(), hint);
+        self.document.faults.borrow_mut().push(fault);
+    }
+
+    pub(super) fn warn(&self, message: impl Into<String>, hint: Option<String>) {
+        let fault = self.document.fault(self.at, &self.path, message.into(), hint);
+        self.document.warnings.borrow_mut().push(fault);
+    }
+
+    /// The place of a key below this one.
+    pub(super) fn key(&self, key: &str, at: Location) -> Self {
+        let path = if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) };
+        Self { document: self.document, path, at }
+    }
+
+    fn item(&self, index: usize, at: Location) -> Self {
+        Self { document: self.document, path: format!("{}[{index}]", self.path), at }
+    }
+
+    /// A mapping, and the place of its key. One that is absent or empty has no keys.
+    pub(super) fn map<M: Mapping>(&self, key: &str, node: Option<Node<M>>) -> (M, Self) {
+        let Some(node) = node else { return (M::default(), self.key(key, self.at)) };
+        let kind = node.kind();
+        let place = self.key(key, node.key);
+        match node.value {
+            Value::Map(map) => {
+                place.refuse_unknown(&map);
+                (map, place)
+            }
+            Value::Null => (M::default(), place),
+            Value::Plain | Value::Text(_) | Value::List(_) => {
+                self.key(key, node.at).fault(format!("expected a mapping, found {kind}"));
+                (M::default(), place)
+            }
+        }
+    }
+
+    /// Notes a fault for each key that `M` does not have. Its value is not shown: a misspelt key may hold a secret.
+    pub(super) fn refuse_unknown<M: Mapping>(&self, map: &M) {
+        for key in map.unknown() {
+            let hint = suggest(&key.name, M::KEYS.iter().copied());
+            self.key(&key.name, key.at).fault_with("there is no such key", hint);
+            self.hide_line_from(key.end());
+        }
+    }
+
+    pub(super) fn text(&self, key: &str, node: Option<Text>) -> Option<Given<'a>> {
+        let node = node?;
+        self.key(key, node.at).scalar(&node)
+    }
+
+    /// One value or a list of them, each with its place; none if the key is absent or was faulty.
+    pub(super) fn texts(&self, key: &str, node: Option<Text>) -> Option<Vec<Given<'a>>> {
+        let node = node?;
+        Some(self.items(key, node).iter().filter_map(|(place, node)| place.scalar(node)).collect())
+    }
+
+    pub(super) fn items(&self, key: &str, node: Text) -> Vec<(Self, Text)> {
+        let place = self.key(key, node.at);
+        match node.value {
+            Value::List(items) => {
+                let items = items.into_iter().enumerate();
+                items.map(|(index, item)| (place.item(index, item.at), item)).collect()
+            }
+            _ => vec![(place, node)],
+        }
+    }
+
+    fn scalar(&self, node: &Text) -> Option<Given<'a>> {
+        let spelling = self.spelling(node)?;
+        let mut text = String::new();
+        for piece in self.pieces(spelling)? {
+            text.push_str(&match piece {
+                Piece::Literal(text) => text,
+                Piece::Variable { name, default } => self.variable(&name, default)?,
+                Piece::File(path) => self.readable(&path, secret::read(&path))?,
+            });
+        }
+        Some(Given { text, place: self.clone() })
+    }
+
+    /// A text that does not print. If it must not be in the file itself, a warning says so.
+    pub(super) fn secret(&self, node: &Text, is_literal_fine: bool) -> Option<Secret> {
+        let is_reference = matches!(&node.value, Value::Text(text) if text.starts_with("${"));
+        if !is_literal_fine && !is_reference {
+            self.hide(node);
+        }
+        let pieces = self.pieces(self.spelling(node)?)?;
+        if !is_literal_fine && is_in_the_file(&pieces) {
+            self.hide(node);
+            let hint = "take it from the environment with ${NAME}, or from a file with ${file:/path}";
+            self.warn("a secret is written into the file", Some(hint.to_owned()));
+        }
+        let parts: Option<Vec<Part>> = pieces.into_iter().map(|piece| self.part(piece)).collect();
+        parts.map(Secret::new)
+    }
+
+    /// Keeps a value out of every source line that is shown; of a list or a mapping at least the line it begins on.
+    pub(super) fn hide(&self, node: &Text) {
+        let Some(span) = node.span() else { return };
+        match node.value {
+            Value::Null | Value::Plain | Value::Text(_) => self.document.secrets.borrow_mut().push(span),
+            Value::List(_) | Value::Map(_) => self.hide_line_from(span.start),
+        }
+    }
+
+    fn hide_line_from(&self, start: usize) {
+        let rest = self.document.source.get(start..).unwrap_or_default();
+        let (start, rest) = rest.strip_prefix(':').map_or((start, rest), |rest| (start + 1, rest));
+        let length = rest.find('\n').unwrap_or(rest.len());
+        self.document.secrets.borrow_mut().push(start..start + length);
+    }
+
+    fn part(&self, piece: Piece) -> Option<Part> {
+        match piece {
+            Piece::Literal(text) => Some(Part::Text(SecretString::from(text))),
+            Piece::Variable { name, default } => Some(Part::Text(self.variable(&name, default)?.into())),
+            Piece::File(path) => self.readable(&path, FollowedFile::open(path.clone())).map(Part::File),
+        }
+    }
+
+    fn spelling<'n>(&self, node: &'n Text) -> Option<&'n str>
+    where
+        'a: 'n,
+    {
+        let spelling = node.spelling(self.document.source);
+        if spelling.is_none() {
+            let hint = matches!(node.value, Value::Null).then(|| "remove the key, or give it a value".to_owned());
+            self.fault_with(format!("expected a single value, found {}", node.kind()), hint);
+        }
+        spelling
+    }
+
+    fn pieces(&self, text: &str) -> Option<Vec<Piece>> {
+        expand::pieces(text).map_err(|reason| self.fault(reason)).ok()
+    }
+
+    fn variable(&self, name: &str, default: Option<String>) -> Option<String> {
+        let value = (self.document.environment)(name);
+        let value = if default.is_some() { value.filter(|value| !value.is_empty()).or(default) } else { value };
+        if value.is_none() {
+            let hint = format!("set it, or give a default: ${{{name}:-…}}");
+            self.fault_with(format!("the environment variable {name} is not set"), Some(hint));
+        }
+        value
+    }
+
+    fn readable<T>(&self, path: &Path, read: std::io::Result<T>) -> Option<T> {
+        read.map_err(|error| self.fault(format!("cannot read {}: {error}", path.display()))).ok()
+    }
+}
+
+/// Values of single keys, with the default for an absent one.
+impl Place<'_> {
+    pub(super) fn parse<T>(
+        &self,
+        key: &str,
+        node: Option<Text>,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Option<T> {
+        self.text(key, node)?.parse(parse)
+    }
+
+    /// More than nothing.
+    pub(super) fn duration(&self, key: &str, node: Option<Text>, default: Duration) -> Duration {
+        self.parse(key, node, positive_duration).unwrap_or(default)
+    }
+
+    /// In bytes, more than nothing.
+    pub(super) fn size(&self, key: &str, node: Option<Text>, default: u64) -> u64 {
+        let positive = |text: &str| match quantity::size(text)? {
+            0 => Err("must be more than 0".to_owned()),
+            bytes => Ok(bytes),
+        };
+        self.parse(key, node, positive).unwrap_or(default)
+    }
+
+    pub(super) fn number(&self, key: &str, node: Option<Text>, range: RangeInclusive<usize>, default: usize) -> usize {
+        self.parse(key, node, |text| number(text, &range)).unwrap_or(default)
+    }
+
+    /// One of a few words.
+    pub(super) fn choice<T: Copy>(&self, key: &str, node: Option<Text>, words: &[(&str, T)]) -> Option<T> {
+        let given = self.text(key, node)?;
+        let found = words.iter().find(|(word, _)| *word == given.text);
+        if found.is_none() {
+            let hint = suggest(&given.text, words.iter().map(|(word, _)| *word));
+            given.place.fault_with(format!("`{}` is none of the possible values", given.text), hint);
+        }
+        found.map(|(_, value)| *value)
+    }
+}
+
+/// Whether the file itself holds the secret: nothing is referred to, or the reference has a default.
+fn is_in_the_file(pieces: &[Piece]) -> bool {
+    let has_default = |piece: &Piece| matches!(piece, Piece::Variable { default: Some(text), .. } if !text.is_empty());
+    pieces.iter().all(|piece| matches!(piece, Piece::Literal(_))) || pieces.iter().any(has_default)
+}
+
+impl Given<'_> {
+    /// The value, unless `parse` says why there is none.
+    pub(super) fn parse<T>(&self, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
+        parse(&self.text).map_err(|reason| self.place.fault(reason)).ok()
+    }
+}
+
+pub(super) fn positive_duration(text: &str) -> Result<Duration, String> {
+    match quantity::duration(text)? {
+        Duration::ZERO => Err("must be more than 0".to_owned()),
+        duration => Ok(duration),
+    }
+}
+
+pub(super) fn number(text: &str, range: &RangeInclusive<usize>) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| range.contains(number));
+    let bounds = || match (range.start(), range.end()) {
+        (start, &usize::MAX) => format!("at least {start}"),
+        (start, end) => format!("from {start} to {end}"),
+    };
+    number.ok_or_else(|| format!("expected a whole number {}, found `{text}`", bounds()))
+}

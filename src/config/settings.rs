@@ -1,0 +1,206 @@
+//! The sections that there is one of: `source`, `store`, `dedup`, `dead_letters`, `egress`.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use reqwest::Url;
+use secrecy::ExposeSecret;
+
+use super::reader::Place;
+use super::shape::{NoMapping, Node, Text, shape};
+use super::{DeadLettersConfig, DedupConfig, EgressConfig, IdentityRule, PushDown, Secret, SourceConfig, StoreConfig};
+use crate::event::Network;
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+pub(super) const GIB: u64 = 1 << 30;
+
+shape! {
+    Source {
+        network: NoMapping,
+        url: NoMapping,
+        api_key: NoMapping,
+        persistent_session: NoMapping,
+        silence_timeout: NoMapping,
+        push_down: NoMapping,
+        ca_file: NoMapping,
+    }
+}
+
+shape! { Store { path: NoMapping, retention: NoMapping, max_bytes: NoMapping, } }
+
+shape! { Dedup { identity: NoMapping, window: NoMapping, window_without_deploy: NoMapping, max_keys: NoMapping, } }
+
+shape! { DeadLetters { retention: NoMapping, max_bytes: NoMapping, } }
+
+shape! { Egress { deny: NoMapping, } }
+
+/// None only if a fault was noted.
+pub(super) fn source(parent: &Place<'_>, node: Option<Node<Source>>) -> Option<SourceConfig> {
+    let (source, place) = parent.map("source", node);
+    let network = network(&place, source.network);
+    let url = match (source.url, network) {
+        (None, Some(network)) => Some(default_url(network)),
+        (None, None) => None,
+        (Some(node), _) => url(&place, node, ["wss", "ws"]).and_then(|(url, place)| without_path(url, &place)),
+    };
+    let api_key = api_key(&place, source.api_key);
+    let persistent_session = place.parse("persistent_session", source.persistent_session, header_text);
+    let silence_timeout = place.duration("silence_timeout", source.silence_timeout, Duration::from_secs(60));
+    let push_down = [
+        ("packages", PushDown::Packages),
+        ("packages_and_owners", PushDown::PackagesAndOwners),
+        ("off", PushDown::Off),
+    ];
+    let push_down = place.choice("push_down", source.push_down, &push_down).unwrap_or_default();
+    let ca_file = file(&place, "ca_file", source.ca_file);
+    Some(SourceConfig {
+        network: network?,
+        url: url?,
+        api_key: api_key?,
+        persistent_session,
+        silence_timeout,
+        push_down,
+        ca_file,
+    })
+}
+
+fn network(place: &Place<'_>, node: Option<Text>) -> Option<Network> {
+    if node.is_none() {
+        place.fault("`network` is missing: mainnet or testnet");
+    }
+    let words = [Network::Mainnet, Network::Testnet].map(|network| (network.as_str(), network));
+    place.choice("network", node, &words)
+}
+
+fn default_url(network: Network) -> Url {
+    let url = match network {
+        Network::Mainnet => "wss://streaming.cspr.cloud",
+        Network::Testnet => "wss://streaming.testnet.cspr.cloud",
+    };
+    #[expect(clippy::expect_used, reason = "a constant; a test reads both")]
+    Url::parse(url).expect("the built-in addresses are valid")
+}
+
+fn without_path(url: Url, place: &Place<'_>) -> Option<Url> {
+    let has_more = url.path() != "/" || url.query().is_some() || url.fragment().is_some();
+    if has_more {
+        place.fault("expected an address without path and query: the stream's name is appended to it");
+    }
+    (!has_more).then_some(url)
+}
+
+/// The key `url` below `place`, with the place of its value.
+pub(super) fn url<'a>(place: &Place<'a>, node: Text, schemes: [&str; 2]) -> Option<(Url, Place<'a>)> {
+    if node.spelling(place.document.source).is_some_and(|text| text.contains('@')) {
+        place.hide(&node);
+    }
+    let given = place.text("url", Some(node))?;
+    let url = given.parse(|text| address(text, schemes))?;
+    Some((url, given.place))
+}
+
+/// An absolute address with one of the two `schemes`, a host, and no user or password in it.
+fn address(text: &str, schemes: [&str; 2]) -> Result<Url, String> {
+    let [first, second] = schemes;
+    let url = Url::parse(text).map_err(|error| format!("not a URL: {error}"))?;
+    if !schemes.contains(&url.scheme()) {
+        return Err(format!("expected an address with {first}:// or {second}://, found {}:", url.scheme()));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("user and password do not belong into a URL: send them in a header".to_owned());
+    }
+    if url.host_str().is_none_or(str::is_empty) {
+        return Err("the URL names no host".to_owned());
+    }
+    Ok(url)
+}
+
+fn api_key(place: &Place<'_>, node: Option<Text>) -> Option<Secret> {
+    let Some(node) = node else {
+        place.fault_with("`api_key` is missing", Some("get one at https://cspr.cloud".to_owned()));
+        return None;
+    };
+    let place = place.key("api_key", node.at);
+    let secret = place.secret(&node, false)?;
+    header_text(secret.current().expose_secret()).map_err(|reason| place.fault(reason)).ok()?;
+    Some(secret)
+}
+
+/// Text that can stand in a header: visible ASCII and inner spaces, not empty.
+pub(super) fn header_text(text: &str) -> Result<String, String> {
+    let is_visible = text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+    match text {
+        "" => Err("must not be empty".to_owned()),
+        _ if !is_visible || text.trim() != text => {
+            Err("is sent as a header, so it may have visible ASCII characters only".to_owned())
+        }
+        _ => Ok(text.to_owned()),
+    }
+}
+
+/// A file that can be opened now.
+pub(super) fn file(place: &Place<'_>, key: &str, node: Option<Text>) -> Option<PathBuf> {
+    place.parse(key, node, |text| match std::fs::File::open(text) {
+        Ok(_) => Ok(PathBuf::from(text)),
+        Err(error) => Err(format!("cannot read {text}: {error}")),
+    })
+}
+
+pub(super) fn store(parent: &Place<'_>, node: Option<Node<Store>>) -> StoreConfig {
+    let (store, place) = parent.map("store", node);
+    StoreConfig {
+        path: place.parse("path", store.path, path).unwrap_or_else(|| "./data".into()),
+        retention: place.duration("retention", store.retention, 7 * DAY),
+        max_bytes: place.size("max_bytes", store.max_bytes, 10 * GIB),
+    }
+}
+
+fn path(text: &str) -> Result<PathBuf, String> {
+    if text.is_empty() { Err("must not be empty".to_owned()) } else { Ok(text.into()) }
+}
+
+pub(super) fn dedup(parent: &Place<'_>, node: Option<Node<Dedup>>) -> DedupConfig {
+    let (dedup, place) = parent.map("dedup", node);
+    let identity = [("state", IdentityRule::State), ("deploy_token", IdentityRule::DeployToken)];
+    let short = Duration::from_secs(10 * 60);
+    DedupConfig {
+        identity: place.choice("identity", dedup.identity, &identity).unwrap_or_default(),
+        window: place.duration("window", dedup.window, 7 * DAY),
+        window_without_deploy: place.duration("window_without_deploy", dedup.window_without_deploy, short),
+        max_keys: place.number("max_keys", dedup.max_keys, 1..=usize::MAX, 3_000_000),
+    }
+}
+
+pub(super) fn dead_letters(parent: &Place<'_>, node: Option<Node<DeadLetters>>) -> DeadLettersConfig {
+    let (dead_letters, place) = parent.map("dead_letters", node);
+    DeadLettersConfig {
+        retention: place.duration("retention", dead_letters.retention, 30 * DAY),
+        max_bytes: place.size("max_bytes", dead_letters.max_bytes, 2 * GIB),
+    }
+}
+
+pub(super) fn egress(parent: &Place<'_>, node: Option<Node<Egress>>) -> EgressConfig {
+    let (egress, place) = parent.map("egress", node);
+    let deny = place.texts("deny", egress.deny).unwrap_or_default();
+    EgressConfig { deny: deny.iter().filter_map(|given| given.parse(addresses)).collect() }
+}
+
+/// A range, or a single address.
+fn addresses(text: &str) -> Result<IpNet, String> {
+    let range = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+    range.map_err(|_| format!("`{text}` is no range of addresses, such as 10.0.0.0/8 or fd00::/8"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_network_has_an_address() {
+        for network in [Network::Mainnet, Network::Testnet] {
+            assert_eq!(address(default_url(network).as_str(), ["wss", "ws"]), Ok(default_url(network)));
+        }
+    }
+}
