@@ -93,33 +93,41 @@ impl Connection {
         ON
     }
 
-    /// Faults asked for come first, then the events; what was flushed counts as sent.
+    /// Faults asked for come first, then the events. After the end nothing more is written.
     async fn perform(&mut self, work: Work) -> Flow {
-        for fault in work.faults {
-            if self.fault(fault).await?.is_break() {
-                return Ok(ControlFlow::Break(()));
-            }
+        let mut flow = ControlFlow::Continue(());
+        let mut faults = work.faults.into_iter();
+        while let (ControlFlow::Continue(()), Some(fault)) = (flow, faults.next()) {
+            flow = self.fault(fault).await?;
         }
-        let Some(end) = work.events.last().map(|event| event.number + 1) else { return ON };
         let mut sent = Vec::with_capacity(work.events.len());
-        for event in work.events {
-            let next = event.number + 1;
-            if event.stream == self.ticket.stream && self.ticket.filter.wants(&event.text) {
-                self.offer(event, &mut sent).await?;
-            }
-            // A fault may move or end the connection, so what went before it is settled first.
-            if let Some(fault) = self.chance() {
-                self.settle(&mut sent, next).await?;
-                if self.fault(fault).await?.is_break() {
-                    return Ok(ControlFlow::Break(()));
-                }
-            }
+        let mut events = work.events.into_iter();
+        while let (ControlFlow::Continue(()), Some(event)) = (flow, events.next()) {
+            let is_last = events.len() == 0;
+            flow = self.serve_event(event, is_last, &mut sent).await?;
         }
-        if let Some(late) = self.swapped.take() {
-            self.write(late, &mut sent).await?;
+        Ok(flow)
+    }
+
+    /// Writes an event if the client wants it; settles after the last of a batch, and before a fault, which may move
+    /// or end the connection.
+    async fn serve_event(&mut self, event: Arc<Event>, is_last: bool, sent: &mut Vec<Arc<Event>>) -> Flow {
+        let next = event.number + 1;
+        let mut fault = None;
+        if event.stream == self.ticket.stream && self.ticket.filter.wants(&event.text) {
+            self.offer(event, sent).await?;
+            fault = self.chance();
         }
-        self.settle(&mut sent, end).await?;
-        ON
+        if is_last && let Some(late) = self.swapped.take() {
+            self.write(late, sent).await?;
+        }
+        if is_last || fault.is_some() {
+            self.settle(sent, next).await?;
+        }
+        match fault {
+            Some(fault) => self.fault(fault).await,
+            None => ON,
+        }
     }
 
     /// Writes an event, or keeps it until its successor was written.
@@ -241,15 +249,13 @@ impl Connection {
 
     /// Reads on without writing; whether the client left within `bound`.
     async fn hear_goodbye(&mut self, bound: Duration) -> bool {
-        let leaving = async {
-            loop {
-                let frame = self.socket.next().await;
-                if !matches!(self.receive(frame), Ok(ControlFlow::Continue(()))) {
-                    return;
-                }
-            }
-        };
+        let leaving = async { while self.hears_on().await {} };
         timeout(bound, leaving).await.is_ok()
+    }
+
+    async fn hears_on(&mut self) -> bool {
+        let frame = self.socket.next().await;
+        matches!(self.receive(frame), Ok(ControlFlow::Continue(())))
     }
 }
 

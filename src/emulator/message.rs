@@ -28,13 +28,13 @@ impl Default for Shape {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum TrackingShape {
     Number,
     Text,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum MetadataShape {
     /// Mostly objects, one in eight as base64 of one.
     Mixed,
@@ -44,7 +44,7 @@ pub(crate) enum MetadataShape {
 }
 
 /// How an `extra` without content is shown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum ExtraShape {
     Null,
     Absent,

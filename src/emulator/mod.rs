@@ -21,7 +21,6 @@ mod tests;
 
 pub(crate) use feed::{Pace, play};
 pub(crate) use handshake::Refusal;
-pub(crate) use hub::{Event, Tally};
 pub(crate) use message::{ExtraShape, MetadataShape, Shape, TrackingShape};
 pub(crate) use server::Emulator;
 pub(crate) use settings::{BadKey, Closing, Fault, Sessions, Settings, Trigger};

@@ -193,6 +193,7 @@ impl Porter<'_> {
 
 fn asked(request: &Request) -> Asked {
     let headers = request.headers().iter();
-    let headers = headers.map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()));
+    let headers =
+        headers.map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned()));
     Asked { address: request.uri().to_string(), headers: headers.collect() }
 }

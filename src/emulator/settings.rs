@@ -66,7 +66,7 @@ impl Default for Settings {
 }
 
 /// The answer to a wrong key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum BadKey {
     /// 401 with the documented JSON.
     Json,
@@ -77,7 +77,7 @@ pub(crate) enum BadKey {
 }
 
 /// What `Persistent-Session` does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Sessions {
     /// What was published while the session was away is sent first, as far as the history reaches.
     Replay,

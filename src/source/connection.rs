@@ -78,7 +78,12 @@ impl fmt::Display for End {
             Self::Closed(None) => write!(f, "closed by the server without a code"),
             // The reason is foreign text: quoted and escaped.
             Self::Closed(Some(frame)) => {
-                write!(f, "closed by the server with code {}, reason {:?}", u16::from(frame.code), frame.reason.as_str())
+                write!(
+                    f,
+                    "closed by the server with code {}, reason {:?}",
+                    u16::from(frame.code),
+                    frame.reason.as_str()
+                )
             }
             Self::Failed(error) => write!(f, "{error}"),
         }
@@ -155,18 +160,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
             if let Err(error) = self.socket.close(None).await {
                 tracing::debug!(stream = %self.outlet.stream, %error, "the connection ended before its goodbye");
             }
-            loop {
-                let frame = self.socket.next().await;
-                let is_last = self.take(frame).is_some();
-                self.hand_over_held().await;
-                if is_last {
-                    return;
-                }
-            }
+            while !self.take_next().await {}
         };
         if timeout(bound, goodbye).await.is_err() {
             tracing::debug!(stream = %self.outlet.stream, "the server did not answer our goodbye in time");
         }
+    }
+
+    /// Reads and hands over one frame; whether it was the last.
+    async fn take_next(&mut self) -> bool {
+        let frame = self.socket.next().await;
+        let is_last = self.take(frame).is_some();
+        self.hand_over_held().await;
+        is_last
     }
 
     /// Sorts one frame; `Some` if it was the last.

@@ -80,8 +80,7 @@ impl Link {
             self.common.metrics.source.disconnects.increment();
             failures = if failure.was_healthy { 1 } else { failures.saturating_add(1) };
             let pace = &self.common.pace;
-            let delay = pace.delay(&failure.trouble, failures, fastrand::f64());
-            let delay = delay.max(pace.spacing.saturating_sub(began.elapsed()));
+            let delay = pace.delay(&failure.trouble, failures, began.elapsed(), fastrand::f64());
             self.report(&failure.trouble, delay, failures);
             tokio::select! {
                 () = sleep(delay) => {}

@@ -59,8 +59,13 @@ impl Default for Pace {
 }
 
 impl Pace {
-    /// The delay after the `failures`-th trouble in a row; `random` lies in `0.0..1.0`.
-    pub(super) fn delay(&self, trouble: &Trouble, failures: u32, random: f64) -> Duration {
+    /// The delay after the `failures`-th trouble in a row, when the last try began `elapsed` ago; `random` lies in
+    /// `0.0..1.0`.
+    pub(super) fn delay(&self, trouble: &Trouble, failures: u32, elapsed: Duration, random: f64) -> Duration {
+        self.drawn(trouble, failures, random).max(self.spacing.saturating_sub(elapsed))
+    }
+
+    fn drawn(&self, trouble: &Trouble, failures: u32, random: f64) -> Duration {
         match trouble {
             Trouble::Transient { .. } => self.backoff.delay(failures, random),
             // Scattered upwards only: the server named the earliest moment.
@@ -109,10 +114,7 @@ mod tests {
     const DATED: &[(&str, &str)] = &[("date", "Wed, 21 Oct 2015 07:28:00 GMT")];
 
     fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
-        pairs
-            .iter()
-            .map(|&(name, value)| (name.parse().unwrap(), HeaderValue::from_static(value)))
-            .collect()
+        pairs.iter().map(|&(name, value)| (name.parse().unwrap(), HeaderValue::from_static(value))).collect()
     }
 
     fn throttled(status: u16, seconds: Option<u64>) -> Trouble {
@@ -167,9 +169,21 @@ mod tests {
             (&throttled(429, None), 1, 30, 60),
             (&throttled(429, Some(7)), 50, 7, 8),
         ];
+        let hour = Duration::from_secs(3600);
         for (trouble, failures, least, most) in table {
-            let bounds = [0.0, 1.0].map(|random| pace.delay(trouble, failures, random).as_secs());
+            let bounds = [0.0, 1.0].map(|random| pace.delay(trouble, failures, hour, random).as_secs());
             assert_eq!(bounds, [least, most], "{trouble:?} {failures}");
+        }
+    }
+
+    #[test]
+    fn tries_never_start_within_a_second_of_each_other() {
+        let pace = Pace::default();
+        let millis = Duration::from_millis;
+        for trouble in [Trouble::Transient { cause: String::new() }, throttled(429, Some(0))] {
+            for (elapsed, least) in [(0, 1000), (400, 600), (1000, 0), (5000, 0)] {
+                assert_eq!(pace.delay(&trouble, 1, millis(elapsed), 0.0), millis(least));
+            }
         }
     }
 }

@@ -1,0 +1,4 @@
+//! The promises of the source: over a scripted pipe in paused time, and against the emulator.
+
+mod emulated;
+mod piped;
