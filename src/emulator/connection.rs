@@ -46,7 +46,8 @@ pub(super) struct Connection {
 
 impl Connection {
     pub(super) fn new(socket: WebSocketStream<TcpStream>, seat: Seat, ticket: Ticket, hub: Arc<Hub>) -> Self {
-        let random = fastrand::Rng::with_seed(hub.settings.seed);
+        // Each connection meets its faults at other places.
+        let random = fastrand::Rng::with_seed(hub.settings.seed.wrapping_add(seat.number()));
         let recent = VecDeque::new();
         Self { socket, seat, ticket, hub, random, recent, swapped: None, swaps_next: false, garbage: 0 }
     }

@@ -85,6 +85,7 @@ struct State {
     log: VecDeque<Arc<Event>>,
     readers: HashMap<u64, Reader>,
     readers_made: u64,
+    random: fastrand::Rng,
     /// The next event of each session.
     sessions: HashMap<String, u64>,
     refusals: VecDeque<Refusal>,
@@ -114,6 +115,7 @@ impl Hub {
             log: VecDeque::new(),
             readers: HashMap::new(),
             readers_made: 0,
+            random: fastrand::Rng::with_seed(settings.seed),
             sessions: HashMap::new(),
             refusals: VecDeque::new(),
             tally: Tally::default(),
@@ -193,8 +195,14 @@ impl Hub {
         self.state().refusals.extend(std::iter::repeat_n(refusal.clone(), times));
     }
 
+    /// A refusal that was asked for, or one by chance.
     pub(super) fn take_refusal(&self) -> Option<Refusal> {
-        self.state().refusals.pop_front()
+        let mut state = self.state();
+        let by_chance = self.settings.refuse.as_ref();
+        state.refusals.pop_front().or_else(|| {
+            let (share, refusal) = by_chance?;
+            (state.random.f64() < *share).then(|| refusal.clone())
+        })
     }
 
     /// Lets `fault` happen on every connection.
@@ -313,6 +321,11 @@ pub(super) struct Seat {
 }
 
 impl Seat {
+    /// How many clients came before.
+    pub(super) fn number(&self) -> u64 {
+        self.id
+    }
+
     /// The next events and faults; the same events again until [`Self::advance`]. Cancel-safe.
     pub(super) async fn work(&self) -> Work {
         self.hub.wait(|state| state.work(self.id)).await

@@ -181,12 +181,9 @@ impl Callback for Porter<'_> {
 
 impl Porter<'_> {
     fn decide(&self, request: &Request) -> Result<Ticket, Refusal> {
-        if let Some(refusal) = self.hub.take_refusal() {
-            return Err(refusal);
-        }
-        match &self.hub.settings.refuse {
-            Some((share, refusal)) if fastrand::f64() < *share => Err(refusal.clone()),
-            _ => admit(&self.hub.settings, request),
+        match self.hub.take_refusal() {
+            Some(refusal) => Err(refusal),
+            None => admit(&self.hub.settings, request),
         }
     }
 }

@@ -2,3 +2,4 @@
 
 mod emulated;
 mod piped;
+mod trusted;
