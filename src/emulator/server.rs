@@ -163,7 +163,6 @@ struct Porter<'a> {
 }
 
 impl Callback for Porter<'_> {
-    #[expect(clippy::result_large_err, reason = "the signature is tungstenite's")]
     fn on_request(self, request: &Request, response: Response) -> Result<Response, ErrorResponse> {
         self.hub.remember(asked(request));
         match self.decide(request) {

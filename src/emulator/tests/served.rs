@@ -113,7 +113,7 @@ async fn a_stalled_client_misses_events_and_holds_up_nobody() {
     }
     // Whenever the stall ends, later events come and the missed ones stay missed.
     let mut n = 51;
-    while emulator.tally().sent.get(&Stream::NftTokens).is_none() {
+    while !emulator.tally().sent.contains_key(&Stream::NftTokens) {
         emulator.send(Stream::NftTokens, event(n)).await;
         tokio::task::yield_now().await;
         n += 1;

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use tokio::io::DuplexStream;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::Message as Frame;
 use tokio_tungstenite::tungstenite::protocol::Role;
@@ -44,7 +44,7 @@ fn event(n: u32) -> Frame {
 
 async fn expect_pong(server: &mut WebSocketStream<DuplexStream>, payload: &'static [u8]) {
     server.send(Frame::Ping(Bytes::from_static(payload))).await.unwrap();
-    let answer = server.next().await.unwrap().unwrap();
+    let answer = timeout(SILENCE, server.next()).await.unwrap().unwrap().unwrap();
     assert_eq!(answer, Frame::Pong(Bytes::from_static(payload)));
 }
 
