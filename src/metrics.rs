@@ -74,6 +74,10 @@ pub(crate) struct SourceMetrics {
     pub(crate) pings: Counter,
     /// Other texts that are not JSON objects.
     pub(crate) ignored_texts: Counter,
+    /// Messages or frames over the size limit; each also ended its connection.
+    pub(crate) too_large: Counter,
+    /// Connections ended since the peer broke the protocol, invalid UTF-8 included.
+    pub(crate) protocol_errors: Counter,
 }
 
 /// What became of the messages.

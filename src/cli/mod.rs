@@ -1,3 +1,4 @@
 //! To come.
 
 mod check;
+mod emulate;

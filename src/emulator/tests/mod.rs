@@ -1,0 +1,4 @@
+//! The promises of the emulator, as a plain WebSocket client sees them.
+
+mod served;
+mod world;
