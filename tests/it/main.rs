@@ -1,3 +1,5 @@
 //! Every integration test, in one binary: one link, one list.
 
 mod receivers;
+mod schemas;
+mod tidy;
