@@ -191,5 +191,6 @@ impl Receiver {
 pub(crate) fn leave_out(what: &str) {
     let is_ci = std::env::var_os("CI").is_some_and(|value| value == "true");
     assert!(!is_ci, "CI=true, and this could not be tested: {what}");
-    writeln!(std::io::stderr(), "\n*** NOT TESTED: {}\n", what.trim_end()).unwrap();
+    let message = format!("\n*** NOT TESTED: {}\n\n", what.trim_end());
+    std::io::stderr().write_all(message.as_bytes()).unwrap();
 }
