@@ -1,1 +1,7 @@
-fn main() {}
+//! Every integration test, in one binary: one link, one list.
+
+#![expect(clippy::expect_used, clippy::indexing_slicing, clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod receivers;
+mod schemas;
+mod tidy;

@@ -1,0 +1,3 @@
+module cspr-relay-receiver
+
+go 1.18
