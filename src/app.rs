@@ -1,1 +1,177 @@
-//! To come.
+//! The relay as a whole: built at rest, then started, then stopped in order.
+//!
+//! Stop order: the source stops, intake empties its channel, attempts in flight finish or stay due, the store is
+//! closed. `shutdown_timeout` bounds it; beyond it, or at a second request, everything is left as it is, which loses
+//! no accepted event.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use tokio::sync::mpsc;
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::delivery::{self, Outlet};
+use crate::intake::Intake;
+use crate::lifecycle::{Lifecycle, Task};
+use crate::metrics::Metrics;
+use crate::route::{self, Router};
+use crate::store::{self, Opened, Store};
+use crate::{sink, source};
+
+/// Messages between the socket and intake. Few: what waits here is in nobody's keeping.
+const MESSAGES_MAX: usize = 1024;
+
+/// A relay with its store open and its sinks prepared, but no traffic yet.
+pub struct App {
+    config: Config,
+    clock: Clock,
+    metrics: Arc<Metrics>,
+    lifecycle: Lifecycle,
+    store: Store,
+    outlets: Vec<Outlet>,
+}
+
+/// A relay at work.
+pub struct Running {
+    lifecycle: Lifecycle,
+    metrics: Arc<Metrics>,
+    store: Store,
+    intake: std::thread::JoinHandle<()>,
+    sources: Vec<Task>,
+    deliveries: Vec<Task>,
+    upkeep: Task,
+    shutdown_timeout: std::time::Duration,
+}
+
+/// Asks a relay to stop; works from anywhere.
+#[derive(Clone)]
+pub struct Stop {
+    lifecycle: Lifecycle,
+}
+
+impl App {
+    /// Opens the store and prepares the sinks. Blocks while the store is read.
+    pub fn build(config: Config) -> anyhow::Result<Self> {
+        let (clock, lifecycle) = (Clock::default(), Lifecycle::default());
+        let metrics = Metrics::new(config.sinks.keys());
+        let mut sinks = Vec::new();
+        for (name, sink) in &config.sinks {
+            let built = sink::build(name, sink, &config.egress, &clock);
+            sinks.push(built.with_context(|| format!("preparing sink {name}"))?);
+        }
+        let Opened { store, queues } = Store::open(settings(&config), clock.clone(), Arc::clone(&metrics), &lifecycle)?;
+        let mut outlets = Vec::new();
+        for ((name, queue), sink) in queues.into_iter().zip(sinks) {
+            let (Some(config), Some(metrics)) = (config.sinks.get(&name), metrics.sink(&name)) else { continue };
+            let (config, metrics) = (config.clone(), Arc::clone(metrics));
+            outlets.push(Outlet { name, config, sink, store: queue, metrics });
+        }
+        Ok(Self { config, clock, metrics, lifecycle, store, outlets })
+    }
+
+    /// Starts delivering what earlier runs left, then taking events.
+    pub fn start(self) -> anyhow::Result<Running> {
+        let Self { config, clock, metrics, lifecycle, store, outlets } = self;
+        for (name, pending) in store.parked() {
+            tracing::warn!(
+                sink = %name,
+                pending,
+                "a sink with undelivered events is not in the configuration: its deliveries are kept until the name \
+                 returns"
+            );
+        }
+        let deliveries =
+            outlets.into_iter().map(|outlet| delivery::start(outlet, clock.clone(), &lifecycle)).collect();
+        let subscriptions = route::subscriptions(&config.routes, config.source.push_down);
+        let (sender, messages) = mpsc::channel(MESSAGES_MAX);
+        let intake = Intake::new(config.source.network, Router::new(&config.routes), store.clone(), Arc::clone(&metrics));
+        let (runtime, abort) = (tokio::runtime::Handle::current(), lifecycle.abort().clone());
+        let intake = lifecycle
+            .spawn_thread("intake", move || intake.run(messages, &runtime, &abort))
+            .context("starting the intake thread")?;
+        let shutdown_timeout = config.shutdown_timeout;
+        let sources = source::connect_all(&lifecycle, config.source, subscriptions, sender, Arc::clone(&metrics))?;
+        let upkeep = lifecycle.spawn("upkeep", upkeep(store.clone(), lifecycle.clone()));
+        Ok(Running { lifecycle, metrics, store, intake, sources, deliveries, upkeep, shutdown_timeout })
+    }
+}
+
+impl Running {
+    pub fn stop_handle(&self) -> Stop {
+        Stop { lifecycle: self.lifecycle.clone() }
+    }
+
+    pub(crate) fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
+    /// Completes when the relay has stopped, by request or because of a failure, which is the error.
+    pub async fn stopped(self) -> anyhow::Result<()> {
+        let lifecycle = self.lifecycle.clone();
+        lifecycle.drain().cancelled().await;
+        tracing::info!("stopping: no more events are taken, attempts in flight may finish");
+        let deadline = self.shutdown_timeout;
+        tokio::select! {
+            () = self.wind_down() => tracing::info!("stopped"),
+            () = tokio::time::sleep(deadline) => tracing::warn!(
+                shutdown_timeout_ms = u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX),
+                "the stop took too long: what was still in flight is sent again at the next start"
+            ),
+            () = lifecycle.abort().cancelled() => tracing::warn!("stopped at once: what was in flight is sent again at the next start"),
+        }
+        lifecycle.abort().cancel();
+        match lifecycle.failure() {
+            Some(reason) => Err(anyhow::anyhow!(reason)),
+            None => Ok(()),
+        }
+    }
+
+    async fn wind_down(self) {
+        let Self { store, intake, mut sources, mut deliveries, mut upkeep, .. } = self;
+        for task in &mut sources {
+            task.ended().await;
+        }
+        // A panic there was reported by the lifecycle.
+        let _joined = tokio::task::spawn_blocking(move || intake.join()).await;
+        for task in &mut deliveries {
+            task.ended().await;
+        }
+        upkeep.ended().await;
+        // A store that stopped by itself has said why.
+        let _closed = store.close().await;
+    }
+}
+
+impl Stop {
+    /// The first time: finish what is under way. Again: end at once.
+    pub fn request(&self) {
+        let token = if self.lifecycle.drain().is_cancelled() { self.lifecycle.abort() } else { self.lifecycle.drain() };
+        token.cancel();
+    }
+}
+
+fn settings(config: &Config) -> store::Settings {
+    store::Settings {
+        network: config.source.network,
+        store: config.store.clone(),
+        dedup: config.dedup,
+        dead_letters: config.dead_letters,
+        sinks: config.sinks.iter().map(|(name, sink)| (name.clone(), sink.backlog)).collect(),
+    }
+}
+
+/// Lets the store look after itself once a second. Ends with the drain, or with the store.
+async fn upkeep(store: Store, lifecycle: Lifecycle) {
+    let mut ticks = tokio::time::interval(std::time::Duration::from_secs(1));
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = lifecycle.drain().cancelled() => return,
+        }
+        if store.tick().await.is_err() {
+            return;
+        }
+    }
+}

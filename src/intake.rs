@@ -1,1 +1,131 @@
-//! To come.
+//! From messages to accepted events: decode, identify, route, hand over.
+//!
+//! A thread of its own, since decoding is work. It takes what is waiting in the source's channel, so that the next
+//! batch gathers while the store syncs the last one, and waits when the store has no place: the channel fills, and the
+//! source reads no further. What no route wants is counted and forgotten; what cannot be decoded, or whose handling
+//! panics, is kept raw in quarantine.
+//!
+//! Woken by a message; stopped when the source has closed the channel and it is empty, or by the abort; ends if the
+//! store has stopped.
+
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::SinkName;
+use crate::event::{Network, decode};
+use crate::metrics::Metrics;
+use crate::route::{Matched, Router};
+use crate::source::Message;
+use crate::store::{Candidate, Quarantined, SinkId, Stopped, Store};
+
+/// Messages handed to the store at once.
+const EVENTS_MAX: usize = 1024;
+const BYTES_MAX: usize = 2 * 1024 * 1024;
+
+pub(crate) struct Intake {
+    network: Network,
+    router: Router,
+    sinks: HashMap<SinkName, SinkId>,
+    store: Store,
+    metrics: Arc<Metrics>,
+}
+
+/// What became of a message.
+enum Fate {
+    Wanted(Box<Candidate>),
+    Unmatched,
+    Quarantined(Quarantined),
+}
+
+impl Intake {
+    pub(crate) fn new(network: Network, router: Router, store: Store, metrics: Arc<Metrics>) -> Self {
+        let names = metrics.sinks().map(|(name, _)| name.clone());
+        let sinks = names.filter_map(|name| Some((name.clone(), store.sink_id(&name)?))).collect();
+        Self { network, router, sinks, store, metrics }
+    }
+
+    /// Serves the channel to its end.
+    pub(crate) fn run(
+        self,
+        mut messages: mpsc::Receiver<Message>,
+        runtime: &tokio::runtime::Handle,
+        abort: &CancellationToken,
+    ) {
+        while let Some(first) = messages.blocking_recv() {
+            let (events, unusable) = self.gather(first, &mut messages);
+            let handed_over = runtime.block_on(async {
+                tokio::select! {
+                    handed_over = self.hand_over(events, unusable) => handed_over,
+                    () = abort.cancelled() => Err(Stopped),
+                }
+            });
+            if handed_over.is_err() {
+                return;
+            }
+        }
+    }
+
+    fn gather(&self, first: Message, messages: &mut mpsc::Receiver<Message>) -> (Vec<Candidate>, Vec<Quarantined>) {
+        let (mut events, mut unusable) = (Vec::new(), Vec::new());
+        let mut bytes = 0;
+        let mut next = Some(first);
+        while let Some(message) = next {
+            bytes += message.bytes.len();
+            match self.handle(message) {
+                Fate::Wanted(candidate) => events.push(*candidate),
+                Fate::Unmatched => self.metrics.intake.unmatched.increment(),
+                Fate::Quarantined(message) => unusable.push(message),
+            }
+            let is_full = events.len() >= EVENTS_MAX || bytes >= BYTES_MAX;
+            next = if is_full { None } else { messages.try_recv().ok() };
+        }
+        (events, unusable)
+    }
+
+    async fn hand_over(&self, events: Vec<Candidate>, unusable: Vec<Quarantined>) -> Result<(), Stopped> {
+        for message in unusable {
+            self.store.quarantine(message).await?;
+        }
+        if events.is_empty() { Ok(()) } else { self.store.accept(events).await }
+    }
+
+    /// Never panics: a message that makes the code below panic is quarantined.
+    fn handle(&self, message: Message) -> Fate {
+        let Message { stream, bytes, unreadable, .. } = message;
+        let quarantine = |reason: String| {
+            tracing::warn!(%stream, reason, bytes = bytes.len(), "a message is unusable: it was put into quarantine");
+            Fate::Quarantined(Quarantined { stream, reason, body: Bytes::copy_from_slice(&bytes) })
+        };
+        if let Some(reason) = unreadable {
+            return quarantine(reason.into());
+        }
+        let decoded = catch_unwind(AssertUnwindSafe(|| {
+            let decoded = decode(self.network, stream, &bytes)?;
+            let matched = self.router.route(stream, &decoded.facts);
+            Ok::<_, crate::event::Malformed>((decoded, matched))
+        }));
+        match decoded {
+            Err(_panic) => quarantine("handling it panicked: a fault of the relay".to_owned()),
+            Ok(Err(malformed)) => quarantine(malformed.reason),
+            Ok(Ok((_, matched))) if matched.sinks.is_empty() => Fate::Unmatched,
+            Ok(Ok((decoded, matched))) => Fate::Wanted(Box::new(Candidate {
+                stream,
+                identity: decoded.identity,
+                facts: decoded.facts,
+                // A copy of its own: the slice would keep the connection's whole read buffer alive.
+                body: Bytes::copy_from_slice(&bytes),
+                targets: self.targets(matched),
+            })),
+        }
+    }
+
+    fn targets(&self, matched: Matched) -> Vec<(SinkId, Arc<[Arc<str>]>)> {
+        let known = matched.sinks.into_iter();
+        known.filter_map(|found| Some((*self.sinks.get(&found.sink)?, found.routes.into()))).collect()
+    }
+}
