@@ -89,6 +89,7 @@ impl Connection {
     }
 
     async fn ping(&mut self, message: Message) -> Flow {
+        self.release_swapped().await?;
         self.socket.send(message).await?;
         self.hub.note(|tally| tally.pings += 1);
         ON
@@ -105,7 +106,11 @@ impl Connection {
         let mut events = work.events.into_iter();
         while let (ControlFlow::Continue(()), Some(event)) = (flow, events.next()) {
             let is_last = events.len() == 0;
-            flow = self.serve_event(event, is_last, &mut sent).await?;
+            let served = self.serve_event(event, is_last, &mut sent).await;
+            if served.is_err() {
+                self.hub.account(&sent);
+            }
+            flow = served?;
         }
         Ok(flow)
     }
@@ -119,9 +124,6 @@ impl Connection {
             self.offer(event, sent).await?;
             fault = self.chance();
         }
-        if is_last && let Some(late) = self.swapped.take() {
-            self.write(late, sent).await?;
-        }
         if is_last || fault.is_some() {
             self.settle(sent, next).await?;
         }
@@ -131,7 +133,7 @@ impl Connection {
         }
     }
 
-    /// Writes an event, or keeps it until its successor was written.
+    /// Writes an event, or keeps it until its successor was written; the next keep-alive or fault also brings it.
     async fn offer(&mut self, event: Arc<Event>, sent: &mut Vec<Arc<Event>>) -> Result<(), Error> {
         if std::mem::take(&mut self.swaps_next) {
             self.swapped = Some(event);
@@ -155,6 +157,15 @@ impl Connection {
             self.socket.flush().await?;
             sleep(pause).await;
         }
+        Ok(())
+    }
+
+    async fn release_swapped(&mut self) -> Result<(), Error> {
+        let Some(late) = self.swapped.take() else { return Ok(()) };
+        let mut sent = Vec::new();
+        self.write(late, &mut sent).await?;
+        self.socket.flush().await?;
+        self.hub.account(&sent);
         Ok(())
     }
 
@@ -192,6 +203,7 @@ impl Connection {
     }
 
     async fn fault(&mut self, fault: Fault) -> Flow {
+        self.release_swapped().await?;
         match fault {
             Fault::Drop => return self.drop_connection().await,
             Fault::Stall => return self.stall().await,

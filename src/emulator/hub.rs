@@ -35,7 +35,8 @@ pub(crate) struct Event {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tally {
     pub(crate) published: u64,
-    /// Distinct events that were written to at least one connection.
+    /// Distinct events that were written to at least one connection. If a client breaks off while being written to,
+    /// it may have missed the last of them.
     pub(crate) sent: BTreeMap<Stream, u64>,
     /// Events sent again to the same connection, on purpose.
     pub(crate) duplicates: BTreeMap<Stream, u64>,

@@ -1,7 +1,8 @@
 //! A stand-in for CSPR.cloud: the streaming API with made-up, realistic events, its known habits and faults on demand.
 //!
 //! For tests (in process), demonstrations and measurements (`cspr-relay emulate`). Documented and observed behaviour
-//! is the default; what is not known about the service is a knob in [`Settings`]. It knows what it sent: [`Tally`].
+//! is the default; what is not known about the service is a knob in [`Settings`]. It knows what it sent:
+//! [`hub::Tally`].
 //!
 //! The published events form one bounded log. Each connection reads it from a cursor of its own, as a persistent
 //! session does across connections; a publisher waits for the slowest connected client, so none is cheated.

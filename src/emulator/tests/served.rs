@@ -100,6 +100,22 @@ async fn reordered_events_change_places_and_none_is_lost() {
 }
 
 #[tokio::test]
+async fn a_reordered_event_without_successor_comes_before_the_next_keep_alive() {
+    let settings = Settings { ping_every: Some(Duration::from_millis(20)), ..Settings::default() };
+    let (_lifecycle, emulator) = emulator(settings, None).await;
+    let mut client = client(&emulator, "/nft-tokens").await;
+    emulator.inject(Fault::Reorder);
+    emulator.send(Stream::NftTokens, event(1)).await;
+    let mut seen = text(&mut client).await;
+    while seen.as_str() == "Ping" {
+        seen = text(&mut client).await;
+    }
+    assert_eq!(seen.as_str(), event(1));
+    assert_eq!(text(&mut client).await.as_str(), "Ping");
+    assert_eq!(emulator.tally().sent_total(), 1);
+}
+
+#[tokio::test]
 async fn a_stalled_client_misses_events_and_holds_up_nobody() {
     let settings = Settings { history: 4, stall: Duration::from_millis(20), ..Settings::default() };
     let (_lifecycle, emulator) = emulator(settings, None).await;
