@@ -81,11 +81,11 @@ impl App {
                  returns"
             );
         }
-        let deliveries =
-            outlets.into_iter().map(|outlet| delivery::start(outlet, clock.clone(), &lifecycle)).collect();
+        let deliveries = outlets.into_iter().map(|outlet| delivery::start(outlet, clock.clone(), &lifecycle)).collect();
         let subscriptions = route::subscriptions(&config.routes, config.source.push_down);
         let (sender, messages) = mpsc::channel(MESSAGES_MAX);
-        let intake = Intake::new(config.source.network, Router::new(&config.routes), store.clone(), Arc::clone(&metrics));
+        let intake =
+            Intake::new(config.source.network, Router::new(&config.routes), store.clone(), Arc::clone(&metrics));
         let (runtime, abort) = (tokio::runtime::Handle::current(), lifecycle.abort().clone());
         let intake = lifecycle
             .spawn_thread("intake", move || intake.run(messages, &runtime, &abort))

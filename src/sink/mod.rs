@@ -3,11 +3,34 @@
 //! A sink keeps no queue and makes no second try of its own. It holds what is worth sharing between attempts
 //! (connections, credentials) and nothing else.
 
+mod answer;
+mod egress;
+mod http;
+mod stdout;
+mod webhook;
+mod wire;
+
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::clock::Clock;
+use crate::config::{EgressConfig, SinkConfig, SinkKind, SinkName};
 use crate::event::Delivery;
+
+/// Prepares a sink; no traffic yet. The error says what is wrong with its configuration or files.
+pub(crate) fn build(
+    name: &SinkName,
+    config: &SinkConfig,
+    egress: &EgressConfig,
+    clock: &Clock,
+) -> anyhow::Result<Arc<dyn Sink>> {
+    Ok(match &config.kind {
+        SinkKind::Webhook(webhook) => Arc::new(webhook::Webhook::new(name, config, webhook, egress, clock)?),
+        SinkKind::Stdout => Arc::new(stdout::Stdout::new(name)),
+    })
+}
 
 /// A destination of one kind.
 pub(crate) trait Sink: Send + Sync + 'static {

@@ -1,0 +1,61 @@
+//! `cspr-relay run`: the relay itself.
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::Args;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::app::{App, Stop};
+use crate::config::{self, Loaded};
+
+/// Run the relay
+///
+/// Takes events from CSPR.cloud, keeps each on disk until its sinks have confirmed it, and goes on until SIGTERM or
+/// Ctrl-C: then it takes no more, lets attempts in flight finish (`shutdown_timeout`) and ends. A second signal ends it
+/// at once; that loses nothing either.
+#[derive(Args, Debug)]
+pub(crate) struct Run {
+    /// The configuration file [default: `$CSPR_RELAY_CONFIG`, or else `./cspr-relay.yaml`]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+/// Runs until stopped. `Err(None)`: the configuration has faults, which were logged.
+pub(crate) async fn run(args: Run) -> Result<(), Option<anyhow::Error>> {
+    let path = config::locate(args.config);
+    let Loaded { config, warnings } = config::load(&path).map_err(|faults| {
+        for fault in &faults.0 {
+            tracing::error!("{fault}");
+        }
+        None
+    })?;
+    for warning in &warnings {
+        tracing::warn!("{warning}");
+    }
+    serve(config).await.map_err(Some)
+}
+
+async fn serve(config: config::Config) -> anyhow::Result<()> {
+    let (path, sinks, routes) = (config.store.path.clone(), config.sinks.len(), config.routes.len());
+    let app = tokio::task::spawn_blocking(|| App::build(config)).await.context("opening the store")??;
+    let running = app.start()?;
+    tracing::info!(store = %path.display(), sinks, routes, version = env!("CARGO_PKG_VERSION"), "the relay is running");
+    let stop = running.stop_handle();
+    tokio::select! {
+        ended = running.stopped() => ended,
+        never = signals(stop) => never,
+    }
+}
+
+/// Turns signals into requests to stop; the first one is polite.
+async fn signals(stop: Stop) -> anyhow::Result<()> {
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    loop {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        stop.request();
+    }
+}
