@@ -28,8 +28,8 @@ struct Cli {
     #[command(subcommand)]
     command: Command,
     /// What to log: error, warn, info, debug, or a filter such as `info,cspr_relay::source=debug`
-    #[arg(long, global = true, value_name = "FILTER", env = "CSPR_RELAY_LOG", default_value = "info")]
-    log: String,
+    #[arg(long, global = true, value_name = "FILTER", env = "CSPR_RELAY_LOG_LEVEL", default_value = "info")]
+    log_level: String,
     /// Log as JSON, one object a line
     #[arg(long, global = true, env = "CSPR_RELAY_LOG_JSON")]
     log_json: bool,
@@ -88,8 +88,8 @@ fn report(error: &anyhow::Error, code: u8) -> ExitCode {
 
 /// Logs go to standard error, so that standard output is for results and events.
 fn start_log(cli: &Cli) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(&cli.log)
-        .map_err(|error| anyhow::anyhow!("--log {}: {error}; try `info` or `debug`", cli.log))?;
+    let filter = EnvFilter::try_new(&cli.log_level)
+        .map_err(|error| anyhow::anyhow!("--log-level {}: {error}; try `info` or `debug`", cli.log_level))?;
     let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     if cli.log_json {
         subscriber.json().flatten_event(true).init();
@@ -97,4 +97,14 @@ fn start_log(cli: &Cli) -> anyhow::Result<()> {
         subscriber.with_ansi(std::io::stderr().is_terminal()).with_target(false).init();
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Cli::command().debug_assert();
+    }
 }

@@ -102,7 +102,11 @@ impl Webhook {
         }
         put(WEBHOOK_ID, &id);
         put(WEBHOOK_TIMESTAMP, &seconds.to_string());
-        wire::each_fact(delivery, &self.name.0, |name, value| put(HeaderName::from_static(name), &value));
+        wire::each_fact(delivery, &self.name.0, |name, value| {
+            if let Some(value) = wire::encoded(&value) {
+                put(HeaderName::from_static(name), &value);
+            }
+        });
         Ok(headers)
     }
 

@@ -1,4 +1,6 @@
 //! What every sink tells of an event beside its body: the same names and the same values everywhere.
+//!
+//! Headers carry the values [`encoded`]; a sink that writes JSON carries them as they are.
 
 use std::borrow::Cow;
 use std::fmt::Write;
@@ -8,19 +10,16 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 
 use crate::event::Delivery;
 
-/// A longer value is left out.
+/// A longer value is left out of headers.
 const VALUE_BYTES_MAX: usize = 512;
 /// What is not visible ASCII is encoded, and `%` itself, so that decoding gives the text back.
 const ENCODED: &AsciiSet = &CONTROLS.add(b' ').add(b'%');
 
-/// Calls `put` with each name and its encoded value.
+/// Calls `put` with each name and its value.
 pub(super) fn each_fact(delivery: &Delivery, sink: &str, mut put: impl FnMut(&'static str, Cow<'_, str>)) {
     let event = &delivery.event;
     let facts = &event.facts;
-    let mut text = |name: &'static str, value: Option<&str>| {
-        let encoded = value.map(encode).filter(|value| value.len() <= VALUE_BYTES_MAX);
-        encoded.into_iter().for_each(|value| put(name, value));
-    };
+    let mut text = |name: &'static str, value: Option<&str>| value.into_iter().for_each(|text| put(name, text.into()));
     text("cspr-relay-network", Some(event.network.as_str()));
     text("cspr-relay-stream", Some(event.stream.as_str()));
     text("cspr-relay-action", Some(&facts.action));
@@ -40,8 +39,9 @@ pub(super) fn each_fact(delivery: &Delivery, sink: &str, mut put: impl FnMut(&'s
     put("traceparent", traceparent(delivery, sink).into());
 }
 
-fn encode(value: &str) -> Cow<'_, str> {
-    utf8_percent_encode(value, ENCODED).into()
+/// A value in visible ASCII, the rest percent-encoded; `None` if that is too long for a header.
+pub(super) fn encoded(value: &str) -> Option<Cow<'_, str>> {
+    Some(utf8_percent_encode(value, ENCODED).into()).filter(|encoded: &Cow<'_, str>| encoded.len() <= VALUE_BYTES_MAX)
 }
 
 /// A trace of its own for each event, the same on every sink and attempt; a span for each attempt.
@@ -71,8 +71,12 @@ mod tests {
             ("x\r\nevil: 1", "x%0D%0Aevil:%201"),
         ];
         for (value, expected) in cases {
-            assert_eq!(encode(value), expected);
-            assert_eq!(percent_encoding::percent_decode_str(&encode(value)).decode_utf8().unwrap(), value);
+            let encoded = encoded(value).unwrap();
+            assert_eq!(encoded, expected);
+            assert_eq!(percent_encoding::percent_decode_str(&encoded).decode_utf8().unwrap(), value);
         }
+        assert!(encoded(&"x".repeat(512)).is_some());
+        assert_eq!(encoded(&"x".repeat(513)), None);
+        assert_eq!(encoded(&"é".repeat(100)), None, "it is the encoded length that counts");
     }
 }

@@ -1,5 +1,7 @@
 //! The database file: opening it, its tables, its version.
 
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use rusqlite::{Connection, OpenFlags};
@@ -42,6 +44,9 @@ const TABLES: &str = "
 /// Opens the writing connection, making the file if there is none. `born` becomes the epoch of a new store.
 pub(super) fn open(directory: &Path, born: u64) -> Result<Connection, OpenError> {
     let path = directory.join(FILE);
+    // SQLite gives the files beside it the same permissions.
+    let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
+    file.map_err(|source| OpenError::Directory { path: path.clone(), source })?;
     let connection = Connection::open(&path)?;
     connection.pragma_update(None, "page_size", PAGE_BYTES)?;
     connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;

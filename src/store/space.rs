@@ -6,8 +6,9 @@
 //! when nothing else helps, intake waits. A reserve file is given up when the disk itself is full, so that settlements
 //! still find room.
 
-use std::fs::File;
+use std::fs::OpenOptions;
 use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -337,7 +338,7 @@ fn drop_quarantine(transaction: &Transaction<'_>) -> rusqlite::Result<()> {
 }
 
 fn fill(path: &Path) -> std::io::Result<()> {
-    let mut file = File::create(path)?;
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
     let zeros = vec![0; RESERVE_BYTES];
     file.write_all(&zeros)?;
     file.sync_all()
