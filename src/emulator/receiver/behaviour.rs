@@ -63,7 +63,7 @@ impl Default for Behaviour {
 }
 
 impl Answer {
-    pub(super) const OK: Self = Self::Status(204);
+    pub(crate) const OK: Self = Self::Status(204);
     pub(super) const UNAUTHENTIC: Self = Self::Status(401);
 
     /// The status that the client learns, if it learns one.
