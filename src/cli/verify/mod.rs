@@ -25,6 +25,8 @@ use saved::Saved;
 const NOT_AUTHENTIC: u8 = 1;
 const UNUSABLE: u8 = 2;
 
+const SIGNED_HEADERS: [&str; 3] = ["webhook-id", "webhook-timestamp", "webhook-signature"];
+
 const INPUT_BYTES_MAX: u64 = 64 << 20;
 const VALUE_CHARS_MAX: usize = 200;
 
@@ -103,29 +105,17 @@ fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
 
 /// Writes what there is to check, and the verdict.
 fn examine(saved: &Saved, check: Check<'_>, out: &mut impl Write) -> io::Result<u8> {
-    let [id, timestamp, signature] = ["webhook-id", "webhook-timestamp", "webhook-signature"].map(|name| {
-        let value = saved.header(name);
-        (name, value)
-    });
-    for (name, value) in [id, timestamp, signature] {
+    let [id, timestamp, signature] = SIGNED_HEADERS.map(|name| saved.header(name));
+    for (name, value) in SIGNED_HEADERS.into_iter().zip([id, timestamp, signature]) {
         let value = value.map_or_else(|| "MISSING".to_owned(), |value| shown(value, VALUE_CHARS_MAX));
-        writeln!(
-            out,
-            "{name:<18} {value}{}",
-            if name == timestamp.0 { when(timestamp.1, check.now) } else { String::new() }
-        )?;
+        let time = if name == "webhook-timestamp" { when(timestamp, check.now) } else { String::new() };
+        writeln!(out, "{name:<18} {value}{time}")?;
     }
-    writeln!(
-        out,
-        "{:<18} {} bytes, sha256 {}",
-        "body",
-        saved.body.len(),
-        HEXLOWER.encode(&Sha256::digest(&saved.body))
-    )?;
+    let sha256 = HEXLOWER.encode(&Sha256::digest(&saved.body));
+    writeln!(out, "{:<18} {} bytes, sha256 {sha256}", "body", saved.body.len())?;
     writeln!(out, "{:<18} {}\n", "secrets tried", check.keys.len())?;
-    let missing: Vec<&str> =
-        [id, timestamp, signature].iter().filter(|(_, value)| value.is_none()).map(|(name, _)| *name).collect();
-    let (Some(id), Some(timestamp), Some(signature)) = (id.1, timestamp.1, signature.1) else {
+    let (Some(id), Some(timestamp), Some(signature)) = (id, timestamp, signature) else {
+        let missing: Vec<_> = SIGNED_HEADERS.into_iter().filter(|name| saved.header(name).is_none()).collect();
         writeln!(out, "NOT AUTHENTIC: the request lacks {}.", missing.join(" and "))?;
         return Ok(NOT_AUTHENTIC);
     };

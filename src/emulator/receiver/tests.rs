@@ -4,6 +4,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use reqwest::{Client, RequestBuilder};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
 use crate::clock::Clock;
@@ -181,6 +182,20 @@ async fn bad_connections_are_counted_as_unanswered() {
     assert!(answer.unwrap_err().is_timeout(), "not even the status comes");
     let tally = site.receiver.tally();
     assert_eq!((tally.received.total, tally.unanswered, tally.delivered.total), (3, 3, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dripping_answer_is_a_byte_a_second() {
+    let site = Site::with(Behaviour::always(Answer::Drip)).await;
+    let mut socket = TcpStream::connect(site.receiver.address()).await.unwrap();
+    socket.write_all(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+    let start = tokio::time::Instant::now();
+    for expected in b"HTTP/1.1 503" {
+        let mut bytes = [0; 8];
+        assert_eq!(socket.read(&mut bytes).await.unwrap(), 1);
+        assert_eq!(bytes[0], *expected);
+    }
+    assert!(start.elapsed() >= Duration::from_secs(12));
 }
 
 #[tokio::test]
