@@ -255,7 +255,9 @@ impl Worker {
 
     fn body(&self, seq: u64) -> rusqlite::Result<Result<Bytes, &'static str>> {
         let mut statement = self.connection.prepare_cached("SELECT row FROM event WHERE seq = ?1")?;
-        let body = statement.query_row([seq], |row| Ok(open_body(seq, row.get_ref(0)?.as_blob()?))).optional()?;
+        let body = statement
+            .query_row([seq], |row| Ok(open_body(seq, row.get_ref(0)?.as_bytes().unwrap_or_default())))
+            .optional()?;
         Ok(match body {
             Some(Ok(body)) => Ok(body),
             Some(Err(Damaged)) => Err("its stored bytes are damaged"),
