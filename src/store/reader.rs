@@ -234,7 +234,10 @@ impl Worker {
     ) -> rusqlite::Result<Claimed> {
         let content = match content {
             Ok(event) => Ok((Arc::new(event), self.routes(sink, record)?)),
-            Err(reason) => Err(reason),
+            Err(reason) => {
+                self.facts.metrics.store.damaged_rows.increment();
+                Err(reason)
+            }
         };
         Ok(Claimed { seq, lane: record.lane, body_bytes: record.body_bytes, content })
     }
