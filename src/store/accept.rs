@@ -78,9 +78,8 @@ impl Accepting {
         for ((seq, record), event) in (batch.first..).zip(&mut batch.records).zip(&offer.events) {
             transaction.event(seq, &event.body)?;
             for (target, (_, names)) in record.targets.iter_mut().zip(&event.targets) {
-                for name in names.iter() {
-                    target.routes.push(self.route_number(name, transaction, &mut new_routes)?);
-                }
+                let numbers = names.iter().map(|name| self.route_number(name, transaction, &mut new_routes));
+                target.routes = numbers.collect::<Result<_, _>>()?;
             }
         }
         transaction.batch(&batch)?;
@@ -125,8 +124,8 @@ impl Accepting {
         });
         self.recent.push(entries);
         for (seq, record) in batch.numbered() {
-            for target in &record.targets {
-                let Some(sink) = sinks.iter().find(|sink| sink.id == target.sink) else { continue };
+            let wanted_by = |sink: &&SinkState| record.targets.iter().any(|target| target.sink == sink.id);
+            for sink in sinks.iter().filter(wanted_by) {
                 sink.metrics.obligations.increment();
                 sink.metrics.pending.add(1);
                 sink.metrics.pending_bytes.add(record.body_bytes.into());
