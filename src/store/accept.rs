@@ -64,7 +64,11 @@ impl Accepting {
     }
 
     pub(super) fn take_back(&mut self, offer: Offer) -> Vec<Candidate> {
-        offer.events.iter().for_each(|event| self.known.undo(&event.identity));
+        for (record, event) in offer.batch.records.iter().zip(&offer.events) {
+            // A recurrence has an id of its own; its state was known before and stays so.
+            let is_recurrence = record.id != event.identity.id;
+            self.known.undo(&event.identity, is_recurrence);
+        }
         offer.events
     }
 
