@@ -4,7 +4,10 @@
 
 mod check;
 mod emulate;
+mod listen;
 mod run;
+mod secret;
+mod verify;
 
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
