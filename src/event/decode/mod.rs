@@ -219,6 +219,7 @@ fn untyped(stream: Stream, body: &[u8]) -> Result<(Facts, Vec<u8>), Malformed> {
         token_id: at(fields.token_id),
         deploy_hash: hash(first(fields.deploy_hash).as_deref()),
         owner: hash(first(fields.owner).as_deref()),
+        owner_type: at(fields.owner_type).and_then(|number| number.parse().ok()),
         from: hash(at(fields.from).as_deref()),
         to: hash(at(fields.to).as_deref()),
         ..Facts::default()
