@@ -2,6 +2,11 @@
 
 use std::process::ExitCode;
 
+/// Many small allocations cross threads here (messages, headers, requests); the system's allocator spends a fifth of
+/// the relay's CPU on them.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     cspr_relay::cli::main()
 }
