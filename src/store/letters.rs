@@ -51,6 +51,7 @@ pub(crate) struct DeadLetters {
 pub(crate) struct LetterFilter {
     pub(crate) sink: Option<SinkName>,
     pub(crate) id: Option<EventId>,
+    pub(crate) seq: Option<u64>,
     pub(crate) cause: Option<String>,
     pub(crate) token_id: Option<String>,
     pub(crate) older_than: Option<Duration>,
@@ -83,18 +84,16 @@ impl DeadLetters {
         now: Timestamp,
         mut visit: impl FnMut(Listed) -> bool,
     ) -> rusqlite::Result<()> {
-        let mut after = (0, 0);
-        loop {
-            let page = self.page(after)?;
-            let Some(last) = page.last() else { return Ok(()) };
-            after = (last.seq, last.sink.0);
-            for letter in page {
-                let listed = self.complete(letter)?;
-                if filter.means(&listed, now) && !visit(listed) {
-                    return Ok(());
-                }
+        let mut page = self.page((0, 0))?;
+        while let Some(last) = page.last() {
+            let after = (last.seq, last.sink.0);
+            let listed: Vec<Listed> = page.into_iter().map(|letter| self.complete(letter)).collect::<Result<_, _>>()?;
+            if !listed.into_iter().filter(|listed| filter.means(listed, now)).all(&mut visit) {
+                break;
             }
+            page = self.page(after)?;
         }
+        Ok(())
     }
 
     /// The failed attempts of a letter, oldest first.
@@ -170,6 +169,7 @@ impl LetterFilter {
         let token = listed.facts.as_ref().and_then(|facts| facts.token_id.as_deref());
         self.sink.as_ref().is_none_or(|sink| *sink == listed.sink)
             && self.id.is_none_or(|id| id == letter.id)
+            && self.seq.is_none_or(|seq| seq == letter.seq)
             && self.cause.as_ref().is_none_or(|cause| *cause == letter.cause)
             && self.token_id.as_ref().is_none_or(|wanted| Some(wanted.as_str()) == token)
             && self.older_than.is_none_or(|age| now.since(letter.died_at) >= age)

@@ -59,7 +59,7 @@ pub(super) fn open(directory: &Path, born: u64) -> Result<Connection, OpenError>
     let application: i64 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
     let format: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
     match (application, format) {
-        (0, 0) => create(&connection, born)?,
+        (0, 0) => create(&connection, &path, born)?,
         (APPLICATION, FORMAT) => {}
         (APPLICATION, found) => return Err(OpenError::Format { path, found, expected: FORMAT }),
         _ => return Err(OpenError::Foreign { path }),
@@ -76,18 +76,14 @@ pub(super) fn open_reader(directory: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-fn create(connection: &Connection, born: u64) -> rusqlite::Result<()> {
+fn create(connection: &Connection, path: &Path, born: u64) -> Result<(), OpenError> {
     let has_tables: bool = connection.query_row("SELECT count(*) > 0 FROM sqlite_schema", [], |row| row.get(0))?;
     if has_tables {
-        // Somebody else's database without an application id: the version check above has let it through.
-        return Err(rusqlite::Error::SqliteFailure(
-            rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_NOTADB),
-            Some("the file holds tables that are not ours".to_owned()),
-        ));
+        return Err(OpenError::Foreign { path: path.to_owned() });
     }
     let create = format!(
         "BEGIN IMMEDIATE; {TABLES} INSERT INTO meta VALUES ('epoch', {born}), ('keys_from', 0);
          PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {FORMAT}; COMMIT;"
     );
-    connection.execute_batch(&create)
+    Ok(connection.execute_batch(&create)?)
 }
