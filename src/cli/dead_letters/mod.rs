@@ -233,7 +233,9 @@ mod tests {
     #[test]
     fn a_replay_says_what_it_did() {
         let report = ReplayReport { replayed: 3, superseded: 1, skipped: 2 };
-        for (is_dry, begin) in [(true, "3 dead letters would wait again.\n1 of"), (false, "3 dead letters wait again f")] {
+        for (is_dry, begin) in
+            [(true, "3 dead letters would wait again.\n1 of"), (false, "3 dead letters wait again f")]
+        {
             let mut out = Vec::new();
             tell(&report, is_dry, &mut out).unwrap();
             let text = String::from_utf8(out).unwrap();

@@ -92,7 +92,14 @@ pub(crate) async fn run(args: Args, mut home: Home, out: &mut impl Write) -> any
     let running = app.start()?;
     let (metrics, stop) = (Arc::clone(running.metrics()), running.stop_handle());
     let mut stopped = pin!(running.stopped());
-    let mut show = Show { args: &args, stage: &stage, metrics: &metrics, view: args.view(), began: Instant::now() };
+    let mut show = Show {
+        args: &args,
+        stage: &stage,
+        metrics: &metrics,
+        view: args.view(),
+        began: Instant::now(),
+        is_ending: false,
+    };
     let mut signals = Signals::new()?;
 
     let early = show.play(out, &mut signals, stopped.as_mut()).await?;
@@ -149,6 +156,7 @@ struct Show<'a> {
     metrics: &'a Metrics,
     view: View,
     began: Instant,
+    is_ending: bool,
 }
 
 type Ended = anyhow::Result<()>;
@@ -187,6 +195,7 @@ impl Show<'_> {
 
     /// Shows while what was sent arrives, as far as it does in time; an interruption ends it.
     async fn settle(&mut self, out: &mut impl Write, signals: &mut Signals) -> io::Result<()> {
+        self.is_ending = true;
         let (stage, metrics) = (self.stage, self.metrics);
         let settling = async {
             let mut looks = interval(Duration::from_millis(50));
@@ -221,6 +230,7 @@ impl Show<'_> {
             let scene = Scene {
                 elapsed: now - self.began,
                 span: self.args.span,
+                is_ending: self.is_ending,
                 per_second: (snapshot.handled() - before) as f64 / seconds,
                 snapshot: &snapshot,
                 recent: &self.stage.recent.lines(),

@@ -18,6 +18,8 @@ pub(super) struct Scene<'a> {
     pub(super) elapsed: Duration,
     /// How long it is to last, if not until Ctrl-C.
     pub(super) span: Option<Duration>,
+    /// Whether nothing new is sent any more.
+    pub(super) is_ending: bool,
     /// Accepted, unmatched and dropped events of the last second.
     pub(super) per_second: f64,
     pub(super) snapshot: &'a Snapshot,
@@ -63,9 +65,8 @@ impl Screen {
     /// Replaces the last picture.
     pub(super) fn draw(&mut self, out: &mut impl Write, scene: &Scene<'_>) -> io::Result<()> {
         let size = terminal_size();
-        let (columns, lines) = size.map_or((COLUMNS_DEFAULT, LINES_DEFAULT), |(Width(columns), Height(lines))| {
-            (columns.into(), lines.into())
-        });
+        let (columns, lines) = size
+            .map_or((COLUMNS_DEFAULT, LINES_DEFAULT), |(Width(columns), Height(lines))| (columns.into(), lines.into()));
         let mut frame = String::new();
         if self.drawn > 0 && self.columns == columns {
             frame.push_str(&format!("\x1b[{}A\r", self.drawn));
@@ -92,14 +93,18 @@ impl Screen {
 fn picture(scene: &Scene<'_>) -> Vec<(Look, String)> {
     let now = scene.snapshot;
     let seconds = scene.elapsed.as_secs();
-    let time = scene.span.map_or_else(|| format!("{seconds} s"), |span| format!("{seconds} of {} s", span.as_secs()));
+    let time = match scene.span {
+        _ if scene.is_ending => "ending: what was sent may still arrive".to_owned(),
+        Some(span) => format!("{seconds} of {} s", span.as_secs()),
+        None => format!("{seconds} s · Ctrl-C ends it with a reckoning"),
+    };
     let link = match now.connected {
         0 => (Look::Bad, "connecting"),
         1 => (Look::Busy, "1 of 2 connections is up"),
         _ => (Look::Good, "2 of 2 connections are up"),
     };
     let mut lines = vec![
-        (Look::Title, format!("cspr-relay demo · {time} · Ctrl-C ends it with a reckoning")),
+        (Look::Title, format!("cspr-relay demo · {time}")),
         (link.0, format!("{}, {} dropped so far, {} pings", link.1, now.disconnects, now.pings)),
         (
             Look::Plain,
@@ -154,7 +159,7 @@ fn look(row: &Row) -> Look {
 pub(super) fn line(scene: &Scene<'_>) -> String {
     let now = scene.snapshot;
     let mut line = format!(
-        "{:>3}s connections {}/2, accepted {}, duplicates {}, unmatched {}, {:.0}/s",
+        "{:>3}s, {} of 2 connections, {} accepted, {} duplicates, {} unmatched, {:.0}/s; delivered:",
         scene.elapsed.as_secs(),
         now.connected,
         now.accepted,
@@ -162,17 +167,19 @@ pub(super) fn line(scene: &Scene<'_>) -> String {
         now.unmatched,
         scene.per_second
     );
-    for row in &now.sinks {
-        line.push_str(&format!(
-            " | {} delivered {}, pending {}, dead {}, breaker {}",
-            row.name,
-            row.delivered,
-            row.pending,
-            row.dead,
-            breaker(row)
-        ));
-    }
+    let sinks: Vec<String> = now.sinks.iter().map(brief).collect();
+    line.push_str(&format!(" {}", sinks.join(", ")));
     line
+}
+
+/// Name and deliveries, and in brackets what is not as it should be.
+fn brief(row: &Row) -> String {
+    let counted = |count: u64, what: &str| (count > 0).then(|| format!("{count} {what}"));
+    let troubles =
+        [counted(row.pending, "pending"), counted(row.dead, "dead"), row.is_open.then(|| "breaker open".to_owned())];
+    let troubles: Vec<String> = troubles.into_iter().flatten().collect();
+    let troubles = if troubles.is_empty() { String::new() } else { format!(" ({})", troubles.join(", ")) };
+    format!("{} {}{troubles}", row.name, row.delivered)
 }
 
 #[cfg(test)]
@@ -188,14 +195,13 @@ mod tests {
 
     fn scene<'a>(snapshot: &'a Snapshot, recent: &'a [String]) -> Scene<'a> {
         let span = Some(Duration::from_secs(20));
-        Scene { elapsed: Duration::from_secs(7), span, per_second: 24.6, snapshot, recent }
+        Scene { elapsed: Duration::from_secs(7), span, is_ending: false, per_second: 24.6, snapshot, recent }
     }
 
     #[test]
     fn a_scene_is_one_plain_line() {
-        let expected = "  7s connections 2/2, accepted 160, duplicates 3, unmatched 9, 25/s \
-            | healthy delivered 120, pending 0, dead 0, breaker closed \
-            | down delivered 0, pending 40, dead 0, breaker open";
+        let expected = "  7s, 2 of 2 connections, 160 accepted, 3 duplicates, 9 unmatched, 25/s; \
+            delivered: healthy 120, down 0 (40 pending, breaker open)";
         assert_eq!(line(&scene(&snapshot(), &[])), expected);
     }
 

@@ -45,14 +45,14 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What the demonstration says of itself before it starts.
 pub(super) const INTRODUCTION: &str = "\
-cspr-relay demo: an emulated CSPR.cloud, the relay, and three webhook receivers, all on this machine.
+cspr-relay demo: an emulated CSPR.cloud, the relay and three webhook receivers,
+all on this machine. The source repeats 5 % of its events and drops its
+connections every 9 s. The routes:
 
-  all-tokens      every event of nft-tokens                     → healthy   always answers 204
-  one-collection  nft-tokens, updates of one collection         → flaky     fails 40 % of its requests
-  mints           nft-tokens, what is created                   → down      answers 503 for the first 6 s
-  one-owner       nft-token-actions of one owner, of all those sent; the others match no route → healthy
-
-The source repeats 5 % of its events and drops its connections every 9 s.
+  all-tokens      all of nft-tokens             -> healthy  answers 204
+  one-collection  updates of one collection     -> flaky    fails 40 % of requests
+  mints           what is created               -> down     503 for the first 6 s
+  one-owner       nft-token-actions of one owner -> healthy  others are unmatched
 ";
 
 /// The receivers with the names of their sinks, and the last requests that any of them got.
@@ -65,7 +65,8 @@ pub(super) struct Stage {
 
 impl Stage {
     pub(super) async fn build(lifecycle: &Lifecycle, seed: u64) -> anyhow::Result<Self> {
-        let emulator = Emulator::start(lifecycle, LOOPBACK, source(seed), None).await.context("starting the emulator")?;
+        let emulator =
+            Emulator::start(lifecycle, LOOPBACK, source(seed), None).await.context("starting the emulator")?;
         let secret = generate().map_err(std::io::Error::from).context("asking the system for random bytes")?;
         let recent = Recent::default();
         let mut receivers = Vec::new();
@@ -126,11 +127,7 @@ impl Stage {
 fn source(seed: u64) -> Settings {
     Settings {
         ping_every: Some(PING_EVERY),
-        faults: [
-            (Fault::Duplicate, Trigger::Share(DUPLICATE_SHARE)),
-            (Fault::Drop, Trigger::Every(DROP_EVERY)),
-        ]
-        .into(),
+        faults: [(Fault::Duplicate, Trigger::Share(DUPLICATE_SHARE)), (Fault::Drop, Trigger::Every(DROP_EVERY))].into(),
         seed,
         ..Settings::default()
     }
@@ -169,8 +166,7 @@ fn routes() -> Vec<RouteConfig> {
         sinks: vec![sink_name(sink)],
     };
     let list = |value: &str| Some(vec![value.to_owned()]);
-    let updates =
-        MatchKeys { action: list("updated"), contract_package: list(COLLECTION), ..MatchKeys::default() };
+    let updates = MatchKeys { action: list("updated"), contract_package: list(COLLECTION), ..MatchKeys::default() };
     let mints = MatchKeys { action: list("created"), ..MatchKeys::default() };
     let owned = MatchKeys { owner: list(OWNER), ..MatchKeys::default() };
     vec![

@@ -112,7 +112,16 @@ mod tests {
         };
         let sinks = vec![flaky];
         let (sent, sent_again) = (100, 5);
-        Snapshot { sent, sent_again, accepted: 86, duplicates: 4, unmatched: 9, quarantined: 1, sinks, ..Snapshot::default() }
+        Snapshot {
+            sent,
+            sent_again,
+            accepted: 86,
+            duplicates: 4,
+            unmatched: 9,
+            quarantined: 1,
+            sinks,
+            ..Snapshot::default()
+        }
     }
 
     #[test]
