@@ -140,7 +140,7 @@ fn conclude(out: &mut impl Write, end: &Snapshot, ended: anyhow::Result<()>, hom
         let path = home.path().display();
         writeln!(out, "Look at the {dead} dead letters: cspr-relay dead-letters list --data {path}")?;
     }
-    writeln!(out, "Next: copy config.example.yaml to cspr-relay.yaml, then `cspr-relay check` and `cspr-relay run`.")?;
+    writeln!(out, "Next: write cspr-relay.yaml (see config.example.yaml), then `check` and `run` it.")?;
     Ok(0)
 }
 
@@ -246,11 +246,17 @@ impl Show<'_> {
 struct Signals {
     interrupt: Signal,
     terminate: Signal,
+    /// The terminal was closed.
+    hangup: Signal,
 }
 
 impl Signals {
     fn new() -> io::Result<Self> {
-        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
     }
 
     /// Completes at the next signal that asks for the end.
@@ -258,6 +264,7 @@ impl Signals {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
+            _ = self.hangup.recv() => {}
         }
     }
 }

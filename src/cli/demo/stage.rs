@@ -49,10 +49,10 @@ cspr-relay demo: an emulated CSPR.cloud, the relay and three webhook receivers,
 all on this machine. The source repeats 5 % of its events and drops its
 connections every 9 s. The routes:
 
-  all-tokens      all of nft-tokens             -> healthy  answers 204
-  one-collection  updates of one collection     -> flaky    fails 40 % of requests
-  mints           what is created               -> down     503 for the first 6 s
-  one-owner       nft-token-actions of one owner -> healthy  others are unmatched
+  all-tokens      all of nft-tokens         -> healthy  answers 204
+  one-collection  updates of one collection -> flaky    fails 40 % of requests
+  mints           what is created           -> down     503 for the first 6 s
+  one-owner       nft-token-actions of one  -> healthy  the rest is unmatched
 ";
 
 /// The receivers with the names of their sinks, and the last requests that any of them got.

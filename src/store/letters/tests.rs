@@ -171,8 +171,9 @@ async fn a_letter_that_waits_outlives_the_policy() {
     for _ in 0..3 {
         fixture.store.tick().await.unwrap();
     }
-    fixture.sync().await;
+    fixture.close().await;
     assert_eq!(scene.names(&LetterFilter::default()), [(1, "a".to_owned())]);
+    let fixture = scene.open();
     assert!(fixture.queues[0].load(1).await.unwrap().content.is_ok());
     fixture.queues[0].record_durably(vec![delivered(1)]).await.unwrap();
     fixture.close().await;
