@@ -11,10 +11,9 @@ use clap::builder::PossibleValuesParser;
 use clap::builder::TypedValueParser;
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use crate::emulator::{
-    BadKey, Closing, Emulator, ExtraShape, Fault, MetadataShape, Pace, Refusal, Sessions, Settings, Shape,
+    BadKey, Closing, Emulator, ExtraShape, Fault, MetadataShape, Pace, Refusal, Sessions, Settings, Shape, Text,
     TrackingShape, Trigger, World, play,
 };
 use crate::event::Stream;
@@ -231,7 +230,7 @@ fn create(path: &Path) -> anyhow::Result<Box<dyn Write + Send>> {
     Ok(Box::new(BufWriter::new(file)))
 }
 
-type Messages = Box<dyn Iterator<Item = (Stream, Utf8Bytes)> + Send>;
+type Messages = Box<dyn Iterator<Item = (Stream, Text)> + Send>;
 
 fn messages(traffic: &Traffic, shape: Shape) -> anyhow::Result<Messages> {
     ensure!(traffic.rate >= 0.0 && traffic.rate.is_finite(), "--rate must be 0 or more");
@@ -257,7 +256,7 @@ fn generated(traffic: &Traffic, shape: Shape) -> anyhow::Result<Messages> {
 fn replayed(path: &Path, stream: Stream) -> anyhow::Result<Messages> {
     let text = std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
     let lines = text.lines().filter(|line| !line.trim().is_empty());
-    let messages: Vec<_> = lines.map(|line| (stream, Utf8Bytes::from(line))).collect();
+    let messages: Vec<_> = lines.map(|line| (stream, Text::from(line))).collect();
     ensure!(!messages.is_empty(), "{} holds no message", path.display());
     Ok(Box::new(messages.into_iter()))
 }

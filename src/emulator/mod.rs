@@ -27,3 +27,6 @@ pub(crate) use message::{ExtraShape, MetadataShape, Shape, TrackingShape};
 pub(crate) use server::Emulator;
 pub(crate) use settings::{BadKey, Closing, Fault, Sessions, Settings, Trigger};
 pub(crate) use world::World;
+
+/// The text of a message; cheap to clone.
+pub(crate) use tokio_tungstenite::tungstenite::Utf8Bytes as Text;

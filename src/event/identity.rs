@@ -3,7 +3,6 @@
 //! The identity never holds what differs between redeliveries of one event: the envelope's time, `data.timestamp`,
 //! `tracking_id`, `block_height`.
 
-use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::{EventId, Facts, Network, Stream};
@@ -134,21 +133,9 @@ impl Fields {
     }
 }
 
-/// JSON with sorted keys, no white space, numbers as written.
-pub(super) fn canonical(value: &Value) -> Vec<u8> {
-    // Maps of `serde_json` are sorted as long as its feature `preserve_order` is off; a test holds that.
-    value.to_string().into_bytes()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn canonical_json_sorts_keys_at_every_depth_and_keeps_numbers() {
-        let value: Value = serde_json::from_str(r#"{"b": 1e400, "a": {"d": 2, "c": [1.0, 1]}}"#).unwrap();
-        assert_eq!(canonical(&value), br#"{"a":{"c":[1.0,1],"d":2},"b":1e+400}"#);
-    }
 
     #[test]
     fn a_recurrence_has_an_id_of_its_own() {

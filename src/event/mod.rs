@@ -5,6 +5,7 @@
 //! the bytes, so they can be computed again at any time, and are: only the bytes are stored.
 
 mod account;
+mod canonical;
 mod decode;
 mod id;
 mod identity;

@@ -1,6 +1,6 @@
 //! The vectors of the standard, and its reference library as an independent judge.
 
-use axum::http::HeaderMap;
+use hyper::HeaderMap;
 use proptest::prelude::{ProptestConfig, any, prop, proptest};
 
 use super::*;

@@ -223,7 +223,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
     }
 
     fn hand_over(&mut self, bytes: Bytes, unreadable: Option<Box<str>>) {
-        let message = Message { stream: self.outlet.stream, bytes, received_at: self.heard_at, unreadable };
+        let message = Message { stream: self.outlet.stream, bytes, unreadable };
         if !self.held.is_empty() {
             return self.held.push_back(message);
         }

@@ -34,7 +34,6 @@ pub(crate) struct Message {
     /// A slice of the connection's read buffer: whoever keeps it for long should copy it, since it keeps up to 128 KiB
     /// of neighbours in memory.
     pub(crate) bytes: Bytes,
-    pub(crate) received_at: tokio::time::Instant,
     /// Why the message could not be read (it is larger than the limits); `bytes` is empty then. The connection ended
     /// with it. A note for the quarantine, so that the loss does not pass unseen.
     pub(crate) unreadable: Option<Box<str>>,

@@ -9,10 +9,14 @@
 //! Bounds: fresh deliveries are taken only while there are fewer than [`WAITING_MAX`] waiting, [`HELD_MAX`] held and
 //! [`BEHIND_MAX`] behind.
 
+mod lane;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use tokio::time::Instant;
+
+use lane::{Behind, Entry, InFlight, Lane};
 
 use crate::clock::Timestamp;
 use crate::config::Ordering;
@@ -49,44 +53,6 @@ pub(super) struct Queue {
     behind: usize,
     changes: Vec<Change>,
     recorded_low: u64,
-}
-
-/// A lane with a head. A lane without one is not kept.
-#[derive(Debug, Default)]
-struct Lane {
-    head: u64,
-    is_waiting: bool,
-    /// When a waiting head stops holding back the rest.
-    blocks_until: Option<Instant>,
-    behind: VecDeque<Behind>,
-    held: VecDeque<Held>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Entry {
-    waiting: Waiting,
-    due: Instant,
-}
-
-/// A delivery behind the head of its lane; without content it is read again.
-#[derive(Clone, Debug)]
-struct Behind {
-    seq: u64,
-    lane: u64,
-    body_bytes: u32,
-    claimed: Option<Claimed>,
-}
-
-/// What the queue must know of an attempt when it ends.
-#[derive(Clone, Copy, Debug)]
-struct InFlight {
-    lane: u64,
-    body_bytes: u32,
-    /// Attempts that counted, before this one.
-    attempts: u32,
-    is_replay: bool,
-    /// When it first failed.
-    blocking_since: Option<Timestamp>,
 }
 
 /// A delivery to attempt now.
@@ -200,12 +166,7 @@ impl Queue {
             return self.start_waiting(seq);
         }
         while let Some(claimed) = self.fresh.pop_front() {
-            let behind = Behind {
-                seq: claimed.seq,
-                lane: if self.ordering == Ordering::Lane { claimed.lane } else { 0 },
-                body_bytes: claimed.body_bytes,
-                claimed: Some(claimed),
-            };
+            let behind = Behind::new(claimed, self.ordering);
             if let Some(first) = self.queue_up(behind) {
                 return Some(self.start_fresh(first));
             }
@@ -273,12 +234,7 @@ impl Queue {
         let seq = waiting.into_iter().chain(fresh).min()?;
         let work = if Some(seq) == fresh {
             let claimed = self.fresh.pop_front()?;
-            let behind = Behind {
-                seq,
-                lane: if self.ordering == Ordering::Lane { claimed.lane } else { 0 },
-                body_bytes: claimed.body_bytes,
-                claimed: None,
-            };
+            let behind = Behind::new(claimed, self.ordering);
             let is_free = behind.lane == 0 || !self.lanes.contains_key(&behind.lane);
             if is_free {
                 let first = self.queue_up(behind)?;

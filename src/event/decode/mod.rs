@@ -2,7 +2,7 @@
 //!
 //! Tolerant where CSPR.cloud's documentation is vague (numbers for text, absent or `null` fields, unknown keys) and
 //! strict where an event would lose its identity: a token event without package or token id is malformed. Nesting
-//! beyond 128 levels inside a value that counts is malformed too.
+//! beyond 64 levels inside a value that counts is malformed too.
 
 use std::borrow::Cow;
 
@@ -10,7 +10,8 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::identity::{Identity, Subject, canonical};
+use super::canonical;
+use super::identity::{Identity, Subject};
 use super::{ActionKind, Facts, Network, Stream};
 
 /// A message that was understood.
@@ -27,6 +28,12 @@ pub(crate) struct Malformed {
     pub(crate) reason: String,
 }
 
+impl Malformed {
+    fn new(reason: String) -> Self {
+        Self { reason }
+    }
+}
+
 impl From<serde_json::Error> for Malformed {
     fn from(error: serde_json::Error) -> Self {
         Self { reason: error.to_string() }
@@ -37,7 +44,9 @@ impl From<serde_json::Error> for Malformed {
 pub(crate) fn decode(network: Network, stream: Stream, body: &[u8]) -> Result<Decoded, Malformed> {
     let (facts, state) = match stream {
         Stream::NftTokens => nft_token(body).and_then(|message| Ok((message.facts(), message.state()?)))?,
-        Stream::NftTokenActions => nft_token_action(body).map(|message| (message.facts(), message.state()))?,
+        Stream::NftTokenActions => {
+            nft_token_action(body).and_then(|message| Ok((message.facts(), message.state()?)))?
+        }
         _ => untyped(stream, body)?,
     };
     let identity = Subject { network, stream, facts: &facts, state: &state }.identity();
@@ -155,16 +164,14 @@ impl Typed<'_, NftToken<'_>> {
     /// What may change about a token, as canonical JSON.
     fn state(&self) -> Result<Vec<u8>, Malformed> {
         let data = &self.envelope.data;
-        let owner = data.owner_hash.as_deref().map(str::to_ascii_lowercase);
-        let state = serde_json::json!({
-            "is_burned": data.is_burned,
-            "offchain_metadata": metadata(data.offchain_metadata)?,
-            "offchain_metadata_status": data.offchain_metadata_status,
-            "onchain_metadata": metadata(data.onchain_metadata)?,
-            "owner_hash": owner,
-            "owner_type": data.owner_type,
-        });
-        Ok(canonical(&state))
+        let mut state = State::new(self.envelope.data.onchain_metadata.map_or(0, |raw| raw.get().len()));
+        state.plain("is_burned", data.is_burned);
+        state.json("offchain_metadata", data.offchain_metadata)?;
+        state.plain("offchain_metadata_status", data.offchain_metadata_status);
+        state.json("onchain_metadata", data.onchain_metadata)?;
+        state.hash("owner_hash", data.owner_hash.as_deref())?;
+        state.plain("owner_type", data.owner_type);
+        Ok(state.end())
     }
 }
 
@@ -189,15 +196,65 @@ impl Typed<'_, NftTokenAction<'_>> {
     }
 
     /// What tells two actions of one deploy on one token apart.
-    fn state(&self) -> Vec<u8> {
+    fn state(&self) -> Result<Vec<u8>, Malformed> {
         let data = &self.envelope.data;
-        let side = |hash: &Option<Cow<'_, str>>| hash.as_deref().map(str::to_ascii_lowercase);
-        canonical(&serde_json::json!({
-            "from_hash": side(&data.from_hash),
-            "nft_action_id": data.nft_action_id,
-            "to_hash": side(&data.to_hash),
-        }))
+        let mut state = State::new(0);
+        state.hash("from_hash", data.from_hash.as_deref())?;
+        state.plain("nft_action_id", Some(data.nft_action_id));
+        state.hash("to_hash", data.to_hash.as_deref())?;
+        Ok(state.end())
     }
+}
+
+/// Writes the state of an entity as canonical JSON: keys must come in their order.
+struct State(Vec<u8>);
+
+impl State {
+    fn new(expected_bytes: usize) -> Self {
+        let mut out = Vec::with_capacity(expected_bytes + 256);
+        out.push(b'{');
+        Self(out)
+    }
+
+    fn key(&mut self, key: &str) {
+        if self.0.len() > 1 {
+            self.0.push(b',');
+        }
+        self.0.extend_from_slice(format!("\"{key}\":").as_bytes());
+    }
+
+    fn plain(&mut self, key: &str, value: Option<impl ToString>) {
+        self.key(key);
+        self.0.extend_from_slice(value.map_or_else(|| "null".to_owned(), |value| value.to_string()).as_bytes());
+    }
+
+    fn hash(&mut self, key: &str, hash: Option<&str>) -> Result<(), Malformed> {
+        self.key(key);
+        match hash {
+            Some(hash) => canonical::write_text(&hash.to_ascii_lowercase(), &mut self.0).map_err(Malformed::new),
+            None => Ok(self.0.extend_from_slice(b"null")),
+        }
+    }
+
+    /// CSPR.cloud sends some metadata as base64 of a JSON object: that is the same as the object.
+    fn json(&mut self, key: &str, raw: Option<&RawValue>) -> Result<(), Malformed> {
+        self.key(key);
+        let Some(raw) = raw else { return Ok(self.0.extend_from_slice(b"null")) };
+        let decoded = from_base64(raw.get());
+        canonical::write(decoded.as_deref().unwrap_or(raw), &mut self.0).map_err(Malformed::new)
+    }
+
+    fn end(mut self) -> Vec<u8> {
+        self.0.push(b'}');
+        self.0
+    }
+}
+
+fn from_base64(json: &str) -> Option<Box<RawValue>> {
+    let code = json.strip_prefix('"')?.strip_suffix('"')?;
+    let bytes = data_encoding::BASE64.decode(code.as_bytes()).ok()?;
+    let inner: Box<RawValue> = serde_json::from_slice(&bytes).ok()?;
+    inner.get().starts_with(['{', '[']).then_some(inner)
 }
 
 fn untyped(stream: Stream, body: &[u8]) -> Result<(Facts, Vec<u8>), Malformed> {
@@ -208,7 +265,8 @@ fn untyped(stream: Stream, body: &[u8]) -> Result<(Facts, Vec<u8>), Malformed> {
     let Some(data) = message.get("data").filter(|data| data.is_object()) else {
         return Err(missing("data"));
     };
-    let state = canonical(&serde_json::json!({ "data": data, "extra": message.get("extra") }));
+    // A tree prints in canonical form: its maps are sorted, since the feature `preserve_order` is off.
+    let state = serde_json::json!({ "data": data, "extra": message.get("extra") }).to_string().into_bytes();
     let fields = stream.fields();
     let at = |pointer: &str| text_at(&message, pointer);
     let first = |pointers: &[&str]| pointers.iter().find_map(|pointer| at(pointer));
@@ -219,6 +277,7 @@ fn untyped(stream: Stream, body: &[u8]) -> Result<(Facts, Vec<u8>), Malformed> {
         token_id: at(fields.token_id),
         deploy_hash: hash(first(fields.deploy_hash).as_deref()),
         owner: hash(first(fields.owner).as_deref()),
+        owner_type: at(fields.owner_type).and_then(|number| number.parse().ok()),
         from: hash(at(fields.from).as_deref()),
         to: hash(at(fields.to).as_deref()),
         ..Facts::default()
@@ -242,17 +301,6 @@ fn extra(raw: Option<&RawValue>) -> Result<Extra<'_>, Malformed> {
         Some(raw) if raw.get().starts_with('{') => Ok(serde_json::from_str(raw.get())?),
         _ => Ok(Extra::default()),
     }
-}
-
-/// Metadata as JSON; CSPR.cloud sends some of it as base64 of a JSON object.
-fn metadata(raw: Option<&RawValue>) -> Result<Value, Malformed> {
-    let value: Value = raw.map_or(Ok(Value::Null), |raw| serde_json::from_str(raw.get()))?;
-    let decoded = value
-        .as_str()
-        .and_then(|text| data_encoding::BASE64.decode(text.as_bytes()).ok())
-        .and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok())
-        .filter(|inner| inner.is_object() || inner.is_array());
-    Ok(decoded.unwrap_or(value))
 }
 
 /// A text, or a number taken as it was written; never empty.

@@ -163,7 +163,7 @@ fn malformed_messages_are_named_and_never_panic() {
         (MINT.replace("\"action\"", "\"action\":\"x\",\"action\""), "duplicate field `action`"),
         (MINT.replace("\"created\"", "\"\\ud800\""), "hex escape"),
         (deep, "EOF"),
-        (deep_metadata, "recursion limit"),
+        (deep_metadata, "nested deeper than 64 levels"),
     ];
     for (message, expected) in cases {
         let error = decode(Network::Testnet, Stream::NftTokens, message.as_bytes()).unwrap_err();
