@@ -1,8 +1,10 @@
 //! The command line: the only part that prints and that decides exit codes.
 //!
-//! 0 good, 1 the relay failed, 2 usage or configuration.
+//! 0 good, 1 it failed (or does not hold), 2 usage or configuration.
 
 mod check;
+mod dead_letters;
+mod demo;
 mod emulate;
 mod listen;
 mod run;
@@ -15,6 +17,7 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::writer::BoxMakeWriter;
 
 const FAILED: u8 = 1;
 const USAGE: u8 = 2;
@@ -30,6 +33,12 @@ const RUNTIME_SHUTDOWN: Duration = Duration::from_millis(200);
 struct Cli {
     #[command(subcommand)]
     command: Command,
+    #[command(flatten)]
+    log: Log,
+}
+
+#[derive(clap::Args)]
+struct Log {
     /// What to log: error, warn, info, debug, or a filter such as `info,cspr_relay::source=debug`
     #[arg(long, global = true, value_name = "FILTER", env = "CSPR_RELAY_LOG_LEVEL", default_value = "info")]
     log_level: String,
@@ -42,51 +51,69 @@ struct Cli {
 enum Command {
     Run(run::Run),
     Check(check::Check),
+    Demo(demo::Args),
     Emulate(Box<emulate::Args>),
     Listen(listen::Args),
-    Verify(verify::Args),
+    DeadLetters(dead_letters::Args),
     Secret(secret::Args),
+    Verify(verify::Args),
 }
 
 /// Parses the command line, does what it says and gives the exit code.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
-    if let Err(error) = start_log(&cli) {
-        return report(&error, USAGE);
-    }
+    let Cli { command, log } = Cli::parse();
+    let home = match prepare(&command, &log) {
+        Ok(home) => home,
+        Err(error) => return report(&error, USAGE),
+    };
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return report(&anyhow::Error::new(error).context("starting the runtime"), FAILED),
     };
-    let code = runtime.block_on(execute(cli.command));
+    let code = runtime.block_on(execute(command, home));
     runtime.shutdown_timeout(RUNTIME_SHUTDOWN);
     code
 }
 
-async fn execute(command: Command) -> ExitCode {
+/// Starts the log: on standard error, so that standard output is for results and events; the demonstration has a
+/// picture on the terminal, so it gets a directory with a file for its log.
+fn prepare(command: &Command, log: &Log) -> anyhow::Result<Option<demo::Home>> {
+    let Command::Demo(args) = command else {
+        log.start(BoxMakeWriter::new(std::io::stderr), std::io::stderr().is_terminal())?;
+        return Ok(None);
+    };
+    let home = demo::Home::new(args.keep())?;
+    log.start(BoxMakeWriter::new(std::sync::Mutex::new(home.create_log()?)), false)?;
+    Ok(Some(home))
+}
+
+async fn execute(command: Command, home: Option<demo::Home>) -> ExitCode {
     let (mut out, mut errors) = (std::io::stdout(), std::io::stderr());
-    match command {
-        Command::Run(args) => match run::run(args).await {
+    match (command, home) {
+        (Command::Demo(args), Some(home)) => coded(demo::run(args, home, &mut out).await),
+        // Has a home always; see `prepare`.
+        (Command::Demo(_), None) => FAILED.into(),
+        (Command::Run(args), _) => match run::run(args).await {
             Ok(()) => ExitCode::SUCCESS,
             Err(None) => USAGE.into(),
             Err(Some(error)) => report(&error, FAILED),
         },
-        Command::Check(args) => match check::run(&args, &mut out, &mut errors) {
-            Ok(code) => code.into(),
-            Err(error) => report(&error.into(), FAILED),
-        },
-        Command::Emulate(args) => ended(emulate::run(*args, &mut out).await),
-        Command::Listen(args) => ended(listen::run(args, &mut out).await),
-        Command::Verify(args) => {
-            verify::run(&args, &mut out).map_or_else(|error| report(&error.into(), FAILED), ExitCode::from)
-        }
-        Command::Secret(args) => ended(secret::run(&args, &mut out)),
+        (Command::Check(args), _) => coded(check::run(&args, &mut out, &mut errors).map_err(Into::into)),
+        (Command::Emulate(args), _) => ended(emulate::run(*args, &mut out).await),
+        (Command::Listen(args), _) => ended(listen::run(args, &mut out).await),
+        (Command::DeadLetters(args), _) => coded(dead_letters::run(args, &mut out, &mut errors)),
+        (Command::Secret(args), _) => ended(secret::run(&args, &mut out)),
+        (Command::Verify(args), _) => coded(verify::run(&args, &mut out).map_err(Into::into)),
     }
 }
 
 fn ended(outcome: anyhow::Result<()>) -> ExitCode {
+    coded(outcome.map(|()| 0))
+}
+
+fn coded(outcome: anyhow::Result<u8>) -> ExitCode {
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code.into(),
         Err(error) => report(&error, FAILED),
     }
 }
@@ -97,17 +124,18 @@ fn report(error: &anyhow::Error, code: u8) -> ExitCode {
     code.into()
 }
 
-/// Logs go to standard error, so that standard output is for results and events.
-fn start_log(cli: &Cli) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(&cli.log_level)
-        .map_err(|error| anyhow::anyhow!("--log-level {}: {error}; try `info` or `debug`", cli.log_level))?;
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    if cli.log_json {
-        subscriber.json().flatten_event(true).init();
-    } else {
-        subscriber.with_ansi(std::io::stderr().is_terminal()).with_target(false).init();
+impl Log {
+    fn start(&self, writer: BoxMakeWriter, has_colours: bool) -> anyhow::Result<()> {
+        let filter = EnvFilter::try_new(&self.log_level)
+            .map_err(|error| anyhow::anyhow!("--log-level {}: {error}; try `info` or `debug`", self.log_level))?;
+        let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
+        if self.log_json {
+            subscriber.json().flatten_event(true).init();
+        } else {
+            subscriber.with_ansi(has_colours).with_target(false).init();
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -132,7 +132,8 @@ impl DeadLetter {
         Ok(row.and_then(|row| open(Table::DeadBody, &[seq], &row).map(Bytes::copy_from_slice).ok()))
     }
 
-    /// Removes the oldest letters that the policy no longer keeps, at most `max` of them; says so in the log.
+    /// Removes the oldest letters that the policy no longer keeps, at most `max` of them; says so in the log. Those that
+    /// wait to be replayed stay, since the delivery reads its message from there.
     pub(super) fn expire(
         connection: &Connection,
         policy: &DeadLettersConfig,
@@ -142,7 +143,10 @@ impl DeadLetter {
         let bytes: Option<u64> =
             connection.prepare_cached("SELECT sum(length(row)) FROM dead_body")?.query_row([], |row| row.get(0))?;
         let mut excess = bytes.unwrap_or(0).saturating_sub(policy.max_bytes);
-        let mut oldest = connection.prepare_cached("SELECT sink, seq, row FROM dead ORDER BY seq LIMIT ?1")?;
+        let sql = "SELECT sink, seq, row FROM dead WHERE NOT EXISTS
+                   (SELECT 1 FROM waiting WHERE waiting.sink = dead.sink AND waiting.seq = dead.seq)
+                   ORDER BY seq LIMIT ?1";
+        let mut oldest = connection.prepare_cached(sql)?;
         let rows = oldest.query_map([max], |row| Ok((SinkId(row.get(0)?), row.get(1)?, row.get::<_, Vec<u8>>(2)?)))?;
         let mut expired = 0_u64;
         for row in rows {

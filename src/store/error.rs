@@ -8,6 +8,9 @@ pub(crate) enum OpenError {
     /// The data directory cannot be made or written.
     #[error("cannot use the data directory {path}: {source}; it must be a directory that this user may write")]
     Directory { path: PathBuf, source: std::io::Error },
+    /// Only for those who look: a relay makes its store.
+    #[error("there is no store in {path}: no relay has run with this data directory")]
+    Missing { path: PathBuf },
     /// Another process has it.
     #[error(
         "the data directory {path} is in use by another relay ({holder}); stop that one, or set another store.path"

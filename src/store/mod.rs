@@ -62,7 +62,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 
-pub(crate) use dead::DeadLetter;
 pub(crate) use error::{OpenError, Stopped};
 pub(crate) use letters::{DeadLetters, LetterFilter, Listed, PastAttempt, ReplayReport};
 pub(crate) use reader::{Claimed, Page};

@@ -182,11 +182,14 @@ impl Scan {
 
     fn queue(&self, connection: &Connection, id: SinkId, low: u64) -> rusqlite::Result<Queue> {
         let mut settled = connection.prepare_cached("SELECT seq FROM settled WHERE sink = ?1 AND seq > ?2")?;
-        let settled = settled.query_map(params![id.0, low], |row| row.get(0))?.collect::<Result<_, _>>()?;
+        let settled: HashSet<u64> =
+            settled.query_map(params![id.0, low], |row| row.get(0))?.collect::<Result<_, _>>()?;
         let (waiting, held) = self.rows(connection, id)?;
         let counted = waiting.iter().map(|w| (w.seq, w.body_bytes)).chain(held.iter().map(|h| (h.seq, h.body_bytes)));
-        // Those beyond `low` are counted with the batch records.
-        let below: Vec<u32> = counted.filter(|(seq, _)| *seq <= low).map(|(_, bytes)| bytes).collect();
+        // Those beyond `low` are counted with the batch records, but for dead letters that wait to be replayed: they
+        // are settled.
+        let is_counted_here = |(seq, _): &(u64, u32)| *seq <= low || settled.contains(seq);
+        let below: Vec<u32> = counted.filter(is_counted_here).map(|(_, bytes)| bytes).collect();
         Ok(Queue {
             id,
             found: Found { low, waiting, held },

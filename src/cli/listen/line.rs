@@ -80,7 +80,7 @@ pub(super) fn json(received: &Received) -> String {
     };
     // Texts and numbers always have a JSON form.
     let json = serde_json::to_string(&line).unwrap_or_default();
-    escaped_in_json(json)
+    escaped_in_json(&json)
 }
 
 /// `text` with what does not print escaped, cut at `max` characters; `-` if empty.
@@ -99,17 +99,14 @@ pub(in crate::cli) fn shown(text: &str, max: usize) -> String {
     if shown.is_empty() { "-".to_owned() } else { shown }
 }
 
-/// JSON escapes the control characters of ASCII; the others, and those that turn the direction of text, stand inside
-/// its strings only, so they can be escaped afterwards.
-fn escaped_in_json(json: String) -> String {
-    if json.is_ascii() && !json.contains('\x7f') {
-        return json;
-    }
+/// JSON with whatever could steer a terminal escaped: it can stand inside strings only, so this is the same JSON. White
+/// space between the parts stays.
+pub(in crate::cli) fn escaped_in_json(json: &str) -> String {
     let mut escaped = String::with_capacity(json.len());
     for character in json.chars() {
         let code = u32::from(character);
         match code {
-            0x7f..=0x9f | 0x200b..=0x200f | 0x2028..=0x202e | 0x2060..=0x2069 | 0xfeff => {
+            0..=0x08 | 0x0b..=0x1f | 0x7f..=0x9f | 0x200b..=0x200f | 0x2028..=0x202e | 0x2060..=0x2069 | 0xfeff => {
                 // Writing to a String cannot fail.
                 let _written = write!(escaped, "\\u{code:04x}");
             }

@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 mod line;
 mod summary;
 
-pub(super) use line::shown;
+pub(super) use line::{escaped_in_json, shown};
 
 use super::secret::Secrets;
 use crate::config::duration;

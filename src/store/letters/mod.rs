@@ -3,6 +3,10 @@
 //! Looking works beside a running relay: it reads one page after the other in short transactions. Replaying writes,
 //! so it takes the directory's lock.
 
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -11,7 +15,7 @@ use rusqlite::{Connection, params};
 
 use super::dead::DeadLetter;
 use super::error::OpenError;
-use super::format::{Batch, Damaged, Decoder, Record, Table, open};
+use super::format::{Batch, Damaged, Decoder, Table, open};
 use super::{SinkId, lock, schema};
 use crate::clock::{Clock, Timestamp};
 use crate::config::SinkName;
@@ -51,6 +55,7 @@ pub(crate) struct DeadLetters {
 pub(crate) struct LetterFilter {
     pub(crate) sink: Option<SinkName>,
     pub(crate) id: Option<EventId>,
+    pub(crate) seq: Option<u64>,
     pub(crate) cause: Option<String>,
     pub(crate) token_id: Option<String>,
     pub(crate) older_than: Option<Duration>,
@@ -69,9 +74,8 @@ pub(crate) struct Listed {
 
 impl DeadLetters {
     pub(super) fn open(directory: &Path) -> Result<Self, OpenError> {
-        let path = directory.join(schema::FILE);
-        if let Err(source) = std::fs::metadata(&path) {
-            return Err(OpenError::Directory { path, source });
+        if !directory.join(schema::FILE).exists() {
+            return Err(OpenError::Missing { path: directory.to_owned() });
         }
         Ok(Self { connection: schema::open_reader(directory)?, directory: directory.to_owned() })
     }
@@ -95,7 +99,8 @@ impl DeadLetters {
         Ok(())
     }
 
-    /// The failed attempts of a letter, oldest first.
+    /// The failed attempts of a letter, oldest first. Those of a replay have taken the place of former ones with their
+    /// numbers.
     pub(crate) fn attempts(&self, letter: &DeadLetter) -> rusqlite::Result<Vec<PastAttempt>> {
         let sql = "SELECT number, row FROM attempt WHERE sink = ?1 AND seq = ?2 ORDER BY number";
         let mut statement = self.connection.prepare_cached(sql)?;
@@ -106,7 +111,9 @@ impl DeadLetters {
             let key = [letter.sink.0.into(), letter.seq, number.into()];
             PastAttempt::decode(number, open(Table::Attempt, &key, &row).ok()?).ok()
         };
-        Ok(rows.into_iter().filter_map(decode).collect())
+        let mut attempts: Vec<_> = rows.into_iter().filter_map(decode).collect();
+        attempts.sort_by_key(|attempt| attempt.at);
+        Ok(attempts)
     }
 
     /// Makes the letters wait again, due at once. The relay must not be running.
@@ -121,6 +128,7 @@ impl DeadLetters {
             letters.push(listed.letter);
             true
         })?;
+        let newest = newest_of_lanes(&transaction, &letters)?;
         for letter in letters {
             let key = params![letter.sink.0, letter.seq];
             let waiting = "SELECT 1 FROM waiting WHERE sink = ?1 AND seq = ?2";
@@ -128,7 +136,8 @@ impl DeadLetters {
                 report.skipped += 1;
                 continue;
             }
-            report.superseded += u64::from(is_superseded(&transaction, &letter)?);
+            let newest = newest.get(&(letter.sink, letter.lane)).copied().unwrap_or(0);
+            report.superseded += u64::from(newest > letter.seq);
             report.replayed += 1;
             letter.wait_again(&transaction, now)?;
         }
@@ -168,6 +177,7 @@ impl LetterFilter {
         let token = listed.facts.as_ref().and_then(|facts| facts.token_id.as_deref());
         self.sink.as_ref().is_none_or(|sink| *sink == listed.sink)
             && self.id.is_none_or(|id| id == letter.id)
+            && self.seq.is_none_or(|seq| seq == letter.seq)
             && self.cause.as_ref().is_none_or(|cause| *cause == letter.cause)
             && self.token_id.as_ref().is_none_or(|wanted| Some(wanted.as_str()) == token)
             && self.older_than.is_none_or(|age| now.since(letter.died_at) >= age)
@@ -183,27 +193,23 @@ impl PastAttempt {
     }
 }
 
-/// Whether a later event of the letter's lane was accepted for its sink.
-fn is_superseded(connection: &Connection, letter: &DeadLetter) -> rusqlite::Result<bool> {
-    if letter.lane == 0 {
-        return Ok(false);
-    }
+/// The newest event that was accepted for each sink and lane of `letters`, in one pass over the batch records from
+/// the oldest letter on.
+fn newest_of_lanes(connection: &Connection, letters: &[DeadLetter]) -> rusqlite::Result<HashMap<(SinkId, u64), u64>> {
+    let laned = || letters.iter().filter(|letter| letter.lane != 0);
+    let mut newest: HashMap<_, _> = laned().map(|letter| ((letter.sink, letter.lane), 0)).collect();
+    let Some(oldest) = laned().map(|letter| letter.seq).min() else { return Ok(newest) };
     let mut statement = connection.prepare_cached(
-        "SELECT first, row FROM batch WHERE first >= ?1 OR first IN
-        (SELECT max(first) FROM batch WHERE first <= ?1)",
+        "SELECT first, row FROM batch WHERE first >= coalesce((SELECT max(first) FROM batch WHERE first <= ?1), 0)",
     )?;
-    let rows = statement.query_map([letter.seq], |row| Ok((row.get::<_, u64>(0)?, row.get::<_, Vec<u8>>(1)?)))?;
-    for row in rows {
-        let (first, row) = row?;
-        let Ok(batch) = Batch::decode(first, &row) else { continue };
-        let is_later = |(seq, record): (u64, &Record)| {
-            seq > letter.seq
-                && record.lane == letter.lane
-                && record.targets.iter().any(|target| target.sink == letter.sink)
-        };
-        if batch.numbered().any(is_later) {
-            return Ok(true);
+    let mut rows = statement.query([oldest])?;
+    while let Some(row) = rows.next()? {
+        let Ok(batch) = Batch::decode(row.get(0)?, row.get_ref(1)?.as_blob()?) else { continue };
+        for (seq, record) in batch.numbered() {
+            for target in &record.targets {
+                newest.entry((target.sink, record.lane)).and_modify(|newest| *newest = seq.max(*newest));
+            }
         }
     }
-    Ok(false)
+    Ok(newest)
 }
