@@ -3,5 +3,8 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    // Takes up `FAILPOINTS` from the environment, for as long as this lives.
+    #[cfg(feature = "failpoints")]
+    let _kill_points = fail::FailScenario::setup();
     cspr_relay::cli::main()
 }
