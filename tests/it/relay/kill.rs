@@ -56,7 +56,7 @@ async fn a_kill_loses_nothing_that_was_accepted() {
     let config = scene.configure(&Setup {
         source: &format!("url: \"{url}\", persistent_session: kill-test"),
         more: "",
-        sinks: &[("well", &well, ""), ("fine", &fine, ""), ("sick", &sick, &impatient)],
+        sinks: &[("well", well.url(), ""), ("fine", fine.url(), ""), ("sick", sick.url(), &impatient)],
     });
 
     let began = Instant::now();

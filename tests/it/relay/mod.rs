@@ -10,7 +10,7 @@ mod kill;
 mod listener;
 mod oracle;
 mod order;
-mod receivers;
+mod real;
 mod start;
 mod stop;
 mod store;
@@ -24,7 +24,6 @@ use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::receivers::leave_out;
-use listener::Listener;
 
 const BINARY: &str = env!("CARGO_BIN_EXE_cspr-relay");
 const SECRET: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
@@ -51,7 +50,8 @@ struct Setup<'a> {
     source: &'a str,
     /// Lines of YAML at top level.
     more: &'a str,
-    sinks: &'a [(&'a str, &'a Listener, &'a str)],
+    /// Name, address and further lines of YAML.
+    sinks: &'a [(&'a str, &'a str, &'a str)],
 }
 
 impl Scene {
@@ -89,8 +89,7 @@ impl Scene {
     fn configure(&self, setup: &Setup<'_>) -> PathBuf {
         let names: Vec<&str> = setup.sinks.iter().map(|(name, ..)| *name).collect();
         let mut sinks = String::new();
-        for (name, listener, more) in setup.sinks {
-            let url = listener.url();
+        for (name, url, more) in setup.sinks {
             sinks += &format!(
                 "  {name}:\n    webhook: {{ url: \"{url}\", secrets: [\"{SECRET}\"], timeout: 5s, \
                  headers: {{ X-Life: \"${{LIFE:-0}}\" }} }}\n{more}"

@@ -38,6 +38,10 @@ impl Sent {
         self.0.len()
     }
 
+    pub(super) fn has(&self, digest: &[u8; 32]) -> bool {
+        self.0.contains_key(digest)
+    }
+
     /// Those sent at or after a time in milliseconds since 1970.
     pub(super) fn since(&self, at_ms: u64) -> HashSet<[u8; 32]> {
         self.0.iter().filter(|(_, sent_at_ms)| **sent_at_ms >= at_ms).map(|(digest, _)| *digest).collect()
@@ -98,7 +102,7 @@ fn check_content(sent: &Sent, arrival: &Arrival, faults: &mut Vec<String>) {
     if !arrival.is_signed {
         faults.push(format!("I2: the signature of {} is wrong", arrival.number));
     }
-    if !sent.0.contains_key(&arrival.digest) {
+    if !sent.has(&arrival.digest) {
         faults.push(format!("I3: nobody sent the bytes of {}", arrival.number));
     }
 }
