@@ -94,7 +94,8 @@ impl Task {
     }
 }
 
-/// Notices, by being dropped, that a task panicked.
+/// Notices, by being dropped while the stack unwinds, that a task panicked. The end of the runtime drops tasks too,
+/// after an abort, and that is no failure.
 struct EndWatch {
     name: &'static str,
     lifecycle: Lifecycle,
@@ -113,7 +114,7 @@ impl EndWatch {
 
 impl Drop for EndWatch {
     fn drop(&mut self) {
-        if !self.is_done {
+        if !self.is_done && std::thread::panicking() {
             self.lifecycle.fail(format!("{} panicked", self.name));
         }
     }
@@ -135,6 +136,15 @@ mod tests {
             let reason = lifecycle.failure().unwrap();
             assert_eq!(reason, if early { "worker ended by itself" } else { "worker panicked" });
         }
+    }
+
+    #[test]
+    fn a_task_that_the_end_of_the_runtime_drops_is_no_failure() {
+        let lifecycle = Lifecycle::default();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async { lifecycle.spawn("worker", std::future::pending()) });
+        drop(runtime);
+        assert_eq!(lifecycle.failure(), None);
     }
 
     #[tokio::test]
