@@ -2,12 +2,14 @@
 
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::time::Duration;
 
 use tokio::process::Command;
+use tokio::time::Instant;
 
 use super::listener::Listener;
 use super::oracle::Sent;
-use super::{BINARY, Process, Scene, Setup, leave_out, until};
+use super::{BINARY, NFT_TOKENS, Process, Scene, Setup, leave_out, until};
 
 const DISK: &str = "48m";
 const BALLAST_MIB: u32 = 22;
@@ -48,19 +50,23 @@ async fn a_full_disk_stops_intake_and_nothing_else() {
     let sink = Listener::start().await;
     let config = scene.configure(&Setup {
         source: &format!("url: \"{url}\""),
+        streams: NFT_TOKENS,
         more: "",
         sinks: &[("sink", sink.url(), "")],
     });
 
     let (mut relay, disk) = relay_on_small_disk(&scene, &config);
     relay.logs("the disk is full: intake waits, deliveries go on; make room on this volume").await;
-    let mut last = 0;
+    let mut last = (0, Instant::now());
     // While it is full, what was accepted is delivered; then nothing more comes.
-    let settled = || {
+    let has_caught_up = || {
         let now = sink.received();
-        std::mem::replace(&mut last, now) == now && now > 0
+        if now != last.0 {
+            last = (now, Instant::now());
+        }
+        last.1.elapsed() > Duration::from_secs(1)
     };
-    until("deliveries go on until they have caught up", settled).await;
+    until("deliveries go on until they have caught up", has_caught_up).await;
     assert!(sink.received() < COUNT, "intake waits");
 
     std::fs::remove_file(disk.join("ballast")).unwrap();

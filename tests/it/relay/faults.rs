@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::listener::Listener;
-use super::{Scene, Setup, until};
+use super::{NFT_TOKENS, Scene, Setup, until};
 
 const WAL_HEADER_BYTES: usize = 32;
 const FRAME_BYTES: usize = 24 + 8192;
@@ -15,6 +15,7 @@ async fn check(damage: fn(&mut Vec<u8>), says: Option<&str>) {
     let sink = Listener::start().await;
     let config = scene.configure(&Setup {
         source: &format!("url: \"{url}\""),
+        streams: NFT_TOKENS,
         more: "",
         sinks: &[("sink", sink.url(), "")],
     });

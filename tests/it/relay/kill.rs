@@ -51,10 +51,11 @@ async fn a_kill_loses_nothing_that_was_accepted() {
     let (well, fine, sick) = (Listener::start().await, Listener::start().await, Listener::start().await);
     let mut moods = random.fork();
     sick.answer(move |_| if moods.f64() < SICK_TAKES { 204 } else { 500 });
-    let (mut emulator, url) = scene.emulator(&["--rate", RATE, "--unattended", "--history", "200000"]).await;
+    let (mut emulator, url) = scene.emulator_of_all(&["--rate", RATE, "--unattended", "--history", "200000"]).await;
     let impatient = format!("    retry: {{ schedule: [{}] }}\n", ["200ms"; 40].join(", "));
     let config = scene.configure(&Setup {
         source: &format!("url: \"{url}\", persistent_session: kill-test"),
+        streams: &["nft-tokens", "nft-token-actions"],
         more: "",
         sinks: &[("well", well.url(), ""), ("fine", fine.url(), ""), ("sick", sick.url(), &impatient)],
     });
@@ -90,7 +91,11 @@ async fn a_kill_loses_nothing_that_was_accepted() {
     }
     assert_eq!(database.waiting(), 0, "nothing waits any more");
     assert!(accepted > kills * 50, "the test was one: {accepted}");
-    println!("{report}; {accepted} accepted, {} of a sick sink dead; all in {:?}", database.dead("sick").len(), began.elapsed());
+    println!(
+        "{report}; {accepted} accepted, {} of a sick sink dead; all in {:?}",
+        database.dead("sick").len(),
+        began.elapsed()
+    );
 }
 
 /// One life of the relay; 1 if it ended at its kill point.
@@ -156,5 +161,7 @@ fn summary(name: &str, findings: &Findings, arrivals: &[Arrival], lives: &[Insta
     let starts = first.iter().map(|(life, at)| at.duration_since(lives[usize::try_from(*life).unwrap() - 1]));
     let slowest = starts.max().unwrap_or_default();
     let Findings { received, repeats, repeats_per_kill_max } = findings;
-    format!("; {name}: {received} received, {repeats} repeats, at most {repeats_per_kill_max} a kill, first request at most {slowest:?} after a start")
+    format!(
+        "; {name}: {received} received, {repeats} repeats, at most {repeats_per_kill_max} a kill, first request at most {slowest:?} after a start"
+    )
 }

@@ -29,6 +29,7 @@ const BINARY: &str = env!("CARGO_BIN_EXE_cspr-relay");
 const SECRET: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
 /// Generous, since a busy machine is no fault of the relay; nothing waits this long when all is well.
 const DEADLINE: Duration = Duration::from_secs(60);
+const NFT_TOKENS: &[&str] = &["nft-tokens"];
 const POLL: Duration = Duration::from_millis(10);
 /// Lines of each log that a failed test shows.
 const TAIL_LINES: usize = 30;
@@ -36,6 +37,7 @@ const TAIL_LINES: usize = 30;
 /// A directory with the configuration, the data and the logs of one test.
 struct Scene {
     directory: tempfile::TempDir,
+    processes: std::cell::Cell<usize>,
 }
 
 /// A running relay or emulator; killed when dropped, and its log shown if the test failed.
@@ -48,6 +50,7 @@ struct Process {
 /// How a relay is configured; the rest has defaults that suit most tests.
 struct Setup<'a> {
     source: &'a str,
+    streams: &'a [&'a str],
     /// Lines of YAML at top level.
     more: &'a str,
     /// Name, address and further lines of YAML.
@@ -56,7 +59,7 @@ struct Setup<'a> {
 
 impl Scene {
     fn new() -> Self {
-        Self { directory: tempfile::tempdir().unwrap() }
+        Self { directory: tempfile::tempdir().unwrap(), processes: 0.into() }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -74,8 +77,14 @@ impl Scene {
         path.to_str().unwrap().to_owned()
     }
 
-    /// Starts an emulator with these further arguments and gives its address.
+    /// Starts an emulator of `nft-tokens` with these further arguments and gives its address.
     async fn emulator(&self, arguments: &[&str]) -> (Process, String) {
+        self.emulator_of_all(&[&["--stream", "nft-tokens"], arguments].concat()).await
+    }
+
+    /// The same with both NFT streams. It publishes as soon as one of them is asked for, so the other one may miss the
+    /// first events.
+    async fn emulator_of_all(&self, arguments: &[&str]) -> (Process, String) {
         let log = self.path("sent.jsonl");
         let fixed = ["emulate", "--listen", "127.0.0.1:0", "--log", log.to_str().unwrap()];
         let emulator = self.spawn("emulator", Command::new(BINARY).args(fixed).args(arguments));
@@ -85,7 +94,7 @@ impl Scene {
         (emulator, url)
     }
 
-    /// Writes a configuration in which every sink gets every event of both NFT streams.
+    /// Writes a configuration in which every sink gets every event.
     fn configure(&self, setup: &Setup<'_>) -> PathBuf {
         let names: Vec<&str> = setup.sinks.iter().map(|(name, ..)| *name).collect();
         let mut sinks = String::new();
@@ -96,15 +105,15 @@ impl Scene {
             );
         }
         let (names, data) = (names.join(", "), self.data());
+        let streams = setup.streams.iter();
         let text = format!(
-            "source: {{ network: testnet, api_key: emulator-key, {} }}\n{}\nsinks:\n{sinks}\nroutes:\n  \
-             tokens: {{ match: all, sinks: [{names}] }}\n  \
-             actions: {{ stream: nft-token-actions, match: all, sinks: [{names}] }}\n",
+            "source: {{ network: testnet, api_key: emulator-key, {} }}\n{}\nsinks:\n{sinks}\nroutes:\n{}",
             setup.source,
             match setup.more.contains("store:") {
                 true => setup.more.to_owned(),
                 false => format!("store: {{ path: \"{}\" }}\n{}", data.display(), setup.more),
-            }
+            },
+            streams.map(|s| format!("  {s}: {{ stream: {s}, match: all, sinks: [{names}] }}\n")).collect::<String>(),
         );
         let path = self.path("relay.yaml");
         fs::write(&path, text).unwrap();
@@ -122,18 +131,12 @@ impl Scene {
         self.spawn("relay", &mut command)
     }
 
-    /// The log and the output are appended to `<name>.log` and `<name>.out`.
     fn spawn(&self, name: &str, command: &mut Command) -> Process {
-        let (log, out) = (self.path(&format!("{name}.log")), self.path(&format!("{name}.out")));
-        let open = |path| File::options().create(true).append(true).open(path).unwrap();
-        let child = command
-            .stdin(Stdio::null())
-            .stdout(open(&out))
-            .stderr(open(&log))
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
-        Process { child, log, out }
+        let number = self.processes.replace(self.processes.get() + 1);
+        let (log, out) = (self.path(&format!("{number}-{name}.log")), self.path(&format!("{number}-{name}.out")));
+        let (stdout, stderr) = (File::create(&out).unwrap(), File::create(&log).unwrap());
+        command.stdin(Stdio::null()).stdout(stdout).stderr(stderr).kill_on_drop(true);
+        Process { child: command.spawn().unwrap(), log, out }
     }
 }
 

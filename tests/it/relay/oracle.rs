@@ -14,7 +14,7 @@ use super::listener::Arrival;
 use super::store::Database;
 
 /// What may be sent twice because of one kill: what was in flight, and what was confirmed but not yet recorded.
-pub(super) const REPEATS_PER_KILL_MAX: usize = 1_000;
+pub(super) const REPEATS_PER_KILL_MAX: usize = 500;
 
 /// A line of the emulator's record.
 #[derive(Deserialize)]

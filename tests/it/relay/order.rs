@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::listener::{Arrival, Listener};
 use super::oracle::{Sent, check_sink, owed};
 use super::store::Database;
-use super::{Scene, Setup, message, until};
+use super::{NFT_TOKENS, Scene, Setup, message, until};
 
 const RETRY_DELAY: Duration = Duration::from_secs(3);
 
@@ -25,6 +25,7 @@ async fn order_survives_a_kill_in_the_middle_of_a_wait() {
     let retry = "    retry: { schedule: [3s], jitter: 0 }\n";
     let config = scene.configure(&Setup {
         source: &format!("url: \"{url}\""),
+        streams: NFT_TOKENS,
         more: "",
         sinks: &[("sink", sink.url(), retry)],
     });
@@ -55,6 +56,7 @@ async fn a_dead_sink_expires_its_oldest_and_disturbs_nobody() {
     let small = "    backlog: { max_bytes: 300KiB }\n    retry: { schedule: [200ms, 200ms, 1h] }\n";
     let config = scene.configure(&Setup {
         source: &format!("url: \"{url}\""),
+        streams: NFT_TOKENS,
         more: "",
         sinks: &[("well", well.url(), ""), ("dead", dead.url(), small)],
     });
@@ -71,6 +73,7 @@ async fn a_dead_sink_expires_its_oldest_and_disturbs_nobody() {
     let quick = "    backlog: { max_bytes: 300KiB }\n    retry: { schedule: [200ms] }\n";
     let config = scene.configure(&Setup {
         source: &format!("url: \"{url}\""),
+        streams: NFT_TOKENS,
         more: "",
         sinks: &[("well", well.url(), ""), ("dead", dead.url(), quick)],
     });
@@ -99,6 +102,7 @@ async fn a_sink_that_is_gone_is_paused_and_keeps_its_events() {
     let one = "    concurrency: 1\n";
     let config = scene.configure(&Setup {
         source: &format!("url: \"{url}\""),
+        streams: NFT_TOKENS,
         more: "",
         sinks: &[("well", well.url(), ""), ("gone", gone.url(), one)],
     });

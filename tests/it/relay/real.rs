@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use crate::receivers::Receiver;
 
-use super::{SECRET, Scene, Setup};
+use super::{NFT_TOKENS, SECRET, Scene, Setup};
 
 const COUNT: usize = 60;
 
@@ -21,7 +21,8 @@ async fn the_example_receivers_take_what_the_relay_sends() {
     let faults = ["--duplicate", "0.1", "--garbage", "0.1"];
     let (mut emulator, url) =
         scene.emulator(&[&["--rate", "0", "--count", &COUNT.to_string()][..], &faults].concat()).await;
-    let config = scene.configure(&Setup { source: &format!("url: \"{url}\""), more: "", sinks: &sinks });
+    let config =
+        scene.configure(&Setup { source: &format!("url: \"{url}\""), streams: NFT_TOKENS, more: "", sinks: &sinks });
 
     let mut relay = scene.relay(&config);
     for (language, receiver) in &mut receivers {

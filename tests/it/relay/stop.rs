@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::listener::{Arrival, HANG, Listener};
-use super::{Process, Scene, Setup, until};
+use super::{NFT_TOKENS, Process, Scene, Setup, until};
 
 const COUNT: usize = 30;
 
@@ -15,6 +15,7 @@ async fn hanging(scene: &Scene, sink: &Listener, shutdown_timeout: &str) -> (Pro
     let (emulator, url) = scene.emulator(&["--rate", "0", "--count", &COUNT.to_string()]).await;
     let config = scene.configure(&Setup {
         source: &format!("url: \"{url}\""),
+        streams: NFT_TOKENS,
         more: &format!("shutdown_timeout: {shutdown_timeout}"),
         sinks: &[("sink", sink.url(), "    ordering: none\n")],
     });
@@ -67,6 +68,7 @@ async fn a_stop_lets_attempts_finish() {
     let (mut emulator, url) = scene.emulator(&["--rate", "500"]).await;
     let config = scene.configure(&Setup {
         source: &format!("url: \"{url}\""),
+        streams: NFT_TOKENS,
         more: "",
         sinks: &[("sink", sink.url(), "")],
     });
