@@ -11,10 +11,10 @@ use super::listener::Listener;
 use super::oracle::Sent;
 use super::{BINARY, NFT_TOKENS, Process, Scene, Setup, leave_out, until};
 
-const DISK: &str = "80m";
-const BALLAST_MIB: u32 = 30;
+const DISK: &str = "88m";
+const BALLAST_MIB: u32 = 38;
 /// More than fits beside the ballast, less than fits without it.
-const COUNT: usize = 16_000;
+const COUNT: usize = 22_000;
 
 /// A mount namespace of one's own lets anybody mount a disk as small as the test needs it.
 async fn can_mount() -> bool {
