@@ -4,26 +4,26 @@ use std::time::Duration;
 
 /// Exponential growth with full jitter: the n-th delay is anywhere between zero and `min(cap, first * 2^n)`.
 #[derive(Clone, Copy, Debug)]
-pub struct Backoff {
+pub(crate) struct Backoff {
     pub first: Duration,
     pub cap: Duration,
 }
 
 impl Backoff {
     /// The upper bound of the delay before the try that follows `failures` failures in a row (1 for the first).
-    pub fn bound(self, failures: u32) -> Duration {
+    pub(crate) fn bound(self, failures: u32) -> Duration {
         let doublings = failures.saturating_sub(1).min(31);
         self.first.saturating_mul(1 << doublings).min(self.cap)
     }
 
     /// A delay drawn with full jitter; `random` lies in `0.0..1.0`.
-    pub fn delay(self, failures: u32, random: f64) -> Duration {
+    pub(crate) fn delay(self, failures: u32, random: f64) -> Duration {
         self.bound(failures).mul_f64(random.clamp(0.0, 1.0))
     }
 }
 
 /// `delay` lengthened or shortened by up to the share `jitter` of it; `random` lies in `0.0..1.0`.
-pub fn scatter(delay: Duration, jitter: f64, random: f64) -> Duration {
+pub(crate) fn scatter(delay: Duration, jitter: f64, random: f64) -> Duration {
     delay.mul_f64((1.0 + jitter * (2.0 * random - 1.0)).max(0.0))
 }
 

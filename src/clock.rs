@@ -10,16 +10,16 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// Milliseconds since 1970, as written in records. Displayed as RFC 3339 in UTC.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Timestamp(pub u64);
+pub(crate) struct Timestamp(pub u64);
 
 impl Timestamp {
     /// How long ago `earlier` was; zero if the clock was set back in between.
-    pub fn since(self, earlier: Self) -> std::time::Duration {
+    pub(crate) fn since(self, earlier: Self) -> std::time::Duration {
         std::time::Duration::from_millis(self.0.saturating_sub(earlier.0))
     }
 
     /// Whole seconds since 1970.
-    pub fn unix_seconds(self) -> u64 {
+    pub(crate) fn unix_seconds(self) -> u64 {
         self.0 / 1000
     }
 }
@@ -36,12 +36,12 @@ impl fmt::Display for Timestamp {
 
 /// The wall clock. Clones share it; a test can shift it to play a clock that jumps.
 #[derive(Clone, Debug, Default)]
-pub struct Clock {
+pub(crate) struct Clock {
     shift_ms: Arc<AtomicI64>,
 }
 
 impl Clock {
-    pub fn now(&self) -> Timestamp {
+    pub(crate) fn now(&self) -> Timestamp {
         #[expect(clippy::disallowed_methods, reason = "this is the one place that reads wall time")]
         let now = SystemTime::now();
         let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -50,7 +50,7 @@ impl Clock {
     }
 
     /// Moves the clock by `millis`, forwards or back.
-    pub fn shift(&self, millis: i64) {
+    pub(crate) fn shift(&self, millis: i64) {
         self.shift_ms.fetch_add(millis, Ordering::Relaxed);
     }
 }

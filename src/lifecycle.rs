@@ -20,7 +20,6 @@ pub(crate) struct Lifecycle {
 /// A running task; await [`Task::ended`] for its end.
 #[derive(Debug)]
 pub(crate) struct Task {
-    name: &'static str,
     handle: tokio::task::JoinHandle<()>,
 }
 
@@ -52,19 +51,9 @@ impl Lifecycle {
     /// Starts a long-lived task. It must end only after [`Self::drain`] or [`Self::abort`]; an earlier end, a panic
     /// included, fails the process. After an abort it is dropped at its next await.
     pub(crate) fn spawn(&self, name: &'static str, work: impl Future<Output = ()> + Send + 'static) -> Task {
-        let lifecycle = self.clone();
         #[expect(clippy::disallowed_methods, reason = "this is the one place that spawns long-lived tasks")]
-        let handle = tokio::spawn(async move {
-            let watch = EndWatch { name, lifecycle: lifecycle.clone(), is_done: false };
-            let aborted = lifecycle.abort.clone();
-            tokio::select! {
-                biased;
-                () = aborted.cancelled_owned() => {}
-                () = work => {}
-            }
-            watch.done();
-        });
-        Task { name, handle }
+        let handle = tokio::spawn(watched(name, self.clone(), work));
+        Task { handle }
     }
 
     /// Starts a long-lived thread for blocking work, under the same rule.
@@ -83,10 +72,6 @@ impl Lifecycle {
 }
 
 impl Task {
-    pub(crate) fn name(&self) -> &'static str {
-        self.name
-    }
-
     /// Waits for the end; a panic was already reported.
     pub(crate) async fn ended(&mut self) {
         // The error says only that it panicked or was cancelled, and `EndWatch` has reported that.
@@ -94,8 +79,18 @@ impl Task {
     }
 }
 
-/// Notices, by being dropped while the stack unwinds, that a task panicked. The end of the runtime drops tasks too,
-/// after an abort, and that is no failure.
+async fn watched(name: &'static str, lifecycle: Lifecycle, work: impl Future<Output = ()>) {
+    let abort = lifecycle.abort.clone();
+    let watch = EndWatch { name, lifecycle, is_done: false };
+    tokio::select! {
+        biased;
+        () = abort.cancelled() => {}
+        () = work => {}
+    }
+    watch.done();
+}
+
+/// Notices, by being dropped, that a task panicked.
 struct EndWatch {
     name: &'static str,
     lifecycle: Lifecycle,
@@ -114,6 +109,7 @@ impl EndWatch {
 
 impl Drop for EndWatch {
     fn drop(&mut self) {
+        // A task may also be dropped because its runtime ends: that is no failure.
         if !self.is_done && std::thread::panicking() {
             self.lifecycle.fail(format!("{} panicked", self.name));
         }
@@ -126,16 +122,17 @@ mod tests {
 
     #[tokio::test]
     async fn a_task_that_panics_or_ends_early_fails_the_process() {
-        for early in [true, false] {
+        for (is_sound, expected) in [(true, "worker ended by itself"), (false, "worker panicked")] {
             let lifecycle = Lifecycle::default();
-            let mut task = lifecycle.spawn("worker", async move {
-                assert!(early, "a bug");
-            });
+            let mut task = lifecycle.spawn("worker", work(is_sound));
             lifecycle.drain().cancelled().await;
             task.ended().await;
-            let reason = lifecycle.failure().unwrap();
-            assert_eq!(reason, if early { "worker ended by itself" } else { "worker panicked" });
+            assert_eq!(lifecycle.failure().as_deref(), Some(expected));
         }
+    }
+
+    async fn work(is_sound: bool) {
+        assert!(is_sound, "a bug");
     }
 
     #[test]

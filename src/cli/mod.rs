@@ -4,7 +4,10 @@
 
 mod check;
 mod emulate;
+mod listen;
 mod run;
+mod secret;
+mod verify;
 
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
@@ -40,6 +43,9 @@ enum Command {
     Run(run::Run),
     Check(check::Check),
     Emulate(Box<emulate::Args>),
+    Listen(listen::Args),
+    Verify(verify::Args),
+    Secret(secret::Args),
 }
 
 /// Parses the command line, does what it says and gives the exit code.
@@ -70,6 +76,11 @@ async fn execute(command: Command) -> ExitCode {
             Err(error) => report(&error.into(), FAILED),
         },
         Command::Emulate(args) => ended(emulate::run(*args, &mut out).await),
+        Command::Listen(args) => ended(listen::run(args, &mut out).await),
+        Command::Verify(args) => {
+            verify::run(&args, &mut out).map_or_else(|error| report(&error.into(), FAILED), ExitCode::from)
+        }
+        Command::Secret(args) => ended(secret::run(&args, &mut out)),
     }
 }
 

@@ -33,6 +33,7 @@ use crate::event::{Network, Stream};
 
 pub use fault::{Fault, Faults};
 pub use load::{Loaded, load, locate};
+pub(crate) use quantity::duration;
 pub use secret::Secret;
 
 /// A whole, valid configuration.

@@ -17,7 +17,7 @@ const BYTES_BY_UNIT: [(&str, u64); 9] = [
 ];
 
 /// `15s`, `500ms`, `1h30m`; units from the largest to the smallest, each at most once.
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let mut rest = text;
     let mut smallest = u64::MAX;
     let mut total: u64 = 0;

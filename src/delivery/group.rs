@@ -104,27 +104,18 @@ impl Group {
 
     /// Gives up the oldest deliveries while the sink is over its quota.
     async fn expire(&mut self) -> Result<(), Stopped> {
-        if self.config.backlog.on_full == OnFull::Wait {
-            return Ok(());
-        }
-        loop {
-            let mut excess = self.metrics.pending_bytes.value().saturating_sub(self.config.backlog.max_bytes);
+        while self.config.backlog.on_full == OnFull::Expire {
+            let excess = self.metrics.pending_bytes.value().saturating_sub(self.config.backlog.max_bytes);
             if excess == 0 {
-                return Ok(());
+                break;
             }
             if !self.queue.has_fresh_read() && self.store.has_fresh(self.queue.cursor()) && self.state.fetch.is_none() {
                 let page = self.store.fresh(self.queue.cursor(), PAGE).await?;
                 self.fetched(page);
             }
-            let now = self.now();
-            let mut expired = 0_usize;
-            while excess > 0 && expired < EXPIRE_MAX {
-                let Some(bytes) = self.queue.expire_oldest(now) else { break };
-                excess = excess.saturating_sub(bytes.into());
-                expired += 1;
-            }
+            let expired = self.expire_some(excess);
             if expired == 0 {
-                return Ok(());
+                break;
             }
             tracing::warn!(
                 sink = %self.name,
@@ -134,6 +125,19 @@ impl Group {
             // Durable before the next look, or the same bytes would be counted as excess again.
             self.store.record_durably(self.queue.take_changes()).await?;
         }
+        Ok(())
+    }
+
+    /// Gives up deliveries of together about `excess` bytes, in one transaction's bounds, and says how many.
+    fn expire_some(&mut self, mut excess: u64) -> usize {
+        let now = self.now();
+        let mut expired = 0;
+        while excess > 0 && expired < EXPIRE_MAX {
+            let Some(bytes) = self.queue.expire_oldest(now) else { break };
+            excess = excess.saturating_sub(bytes.into());
+            expired += 1;
+        }
+        expired
     }
 
     fn start_attempts(&mut self) {

@@ -13,6 +13,7 @@ mod filter;
 mod handshake;
 mod hub;
 mod message;
+pub(crate) mod receiver;
 mod server;
 mod settings;
 mod world;

@@ -7,7 +7,7 @@ use data_encoding::{Encoding, Specification};
 
 /// The identity of an event, the same on every sink, attempt and restart: `evt_` and 26 letters of lower-case base32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct EventId(pub(crate) [u8; 16]);
+pub(crate) struct EventId(pub(crate) [u8; 16]);
 
 const PREFIX: &str = "evt_";
 
@@ -31,7 +31,7 @@ impl fmt::Display for EventId {
 /// The text is not an event id.
 #[derive(Debug, thiserror::Error)]
 #[error("not an event id: expected `evt_` and 26 letters of base32")]
-pub struct IdError;
+pub(crate) struct IdError;
 
 impl FromStr for EventId {
     type Err = IdError;

@@ -15,10 +15,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-pub use account::{AccountError, account_hash};
-pub(crate) use decode::{Decoded, Malformed, decode, facts};
-pub use id::{EventId, IdError};
+pub(crate) use account::{AccountError, account_hash};
+pub(crate) use decode::{Malformed, decode, facts};
+pub(crate) use id::EventId;
 pub(crate) use identity::{Identity, Key, LaneKey, token_lane};
+#[expect(unreachable_pub, reason = "`config` is public and names it")]
 pub use stream::Stream;
 
 use crate::clock::Timestamp;
@@ -47,13 +48,13 @@ impl fmt::Display for Network {
 
 /// How an event came to the relay.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Origin {
+pub(crate) enum Origin {
     #[default]
     Stream,
 }
 
 impl Origin {
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Stream => "stream",
         }
@@ -73,7 +74,7 @@ impl Origin {
 
 /// What an NFT action did; `nft_action_id` of CSPR.cloud, 1 to 6.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum ActionKind {
+pub(crate) enum ActionKind {
     Mint,
     Burn,
     Approve,
@@ -85,7 +86,7 @@ pub enum ActionKind {
 /// What a message says about itself. Hashes are lower-case hex without a prefix; every field a stream or a message
 /// lacks is `None`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Facts {
+pub(crate) struct Facts {
     /// The envelope's `action`: `created`, `updated`, `emitted`.
     pub action: Box<str>,
     /// The envelope's `timestamp`, as written.
@@ -107,7 +108,7 @@ pub struct Facts {
 /// The place of an event in one store: `<epoch>-<number>`, fixed-width hex, so text order is sequence order.
 /// The epoch is the store's birth, so that a store made anew continues upwards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Sequence {
+pub(crate) struct Sequence {
     /// Milliseconds since 1970 at which the store was created.
     pub epoch: u64,
     pub number: u64,
@@ -121,7 +122,7 @@ impl fmt::Display for Sequence {
 
 /// An accepted event, as sinks see it.
 #[derive(Clone, Debug)]
-pub struct Event {
+pub(crate) struct Event {
     pub id: EventId,
     pub sequence: Sequence,
     pub network: Network,
@@ -135,7 +136,7 @@ pub struct Event {
 
 /// One event for one sink, about to be attempted.
 #[derive(Clone, Debug)]
-pub struct Delivery {
+pub(crate) struct Delivery {
     pub event: Arc<Event>,
     /// Names of the matched routes that name this sink, in the order of the file.
     pub routes: Arc<[Arc<str>]>,

@@ -64,7 +64,11 @@ impl Accepting {
     }
 
     pub(super) fn take_back(&mut self, offer: Offer) -> Vec<Candidate> {
-        offer.events.iter().for_each(|event| self.known.undo(&event.identity));
+        for (record, event) in offer.batch.records.iter().zip(&offer.events) {
+            // A recurrence has an id of its own; its state was known before and stays so.
+            let is_recurrence = record.id != event.identity.id;
+            self.known.undo(&event.identity, is_recurrence);
+        }
         offer.events
     }
 
@@ -78,9 +82,8 @@ impl Accepting {
         for ((seq, record), event) in (batch.first..).zip(&mut batch.records).zip(&offer.events) {
             transaction.event(seq, &event.body)?;
             for (target, (_, names)) in record.targets.iter_mut().zip(&event.targets) {
-                for name in names.iter() {
-                    target.routes.push(self.route_number(name, transaction, &mut new_routes)?);
-                }
+                let numbers = names.iter().map(|name| self.route_number(name, transaction, &mut new_routes));
+                target.routes = numbers.collect::<Result<_, _>>()?;
             }
         }
         transaction.batch(&batch)?;
@@ -125,8 +128,8 @@ impl Accepting {
         });
         self.recent.push(entries);
         for (seq, record) in batch.numbered() {
-            for target in &record.targets {
-                let Some(sink) = sinks.iter().find(|sink| sink.id == target.sink) else { continue };
+            let wanted_by = |sink: &&SinkState| record.targets.iter().any(|target| target.sink == sink.id);
+            for sink in sinks.iter().filter(wanted_by) {
                 sink.metrics.obligations.increment();
                 sink.metrics.pending.add(1);
                 sink.metrics.pending_bytes.add(record.body_bytes.into());

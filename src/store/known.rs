@@ -104,9 +104,11 @@ impl Known {
     }
 
     /// Takes back an insertion whose commit failed.
-    pub(super) fn undo(&mut self, identity: &Identity) {
+    pub(super) fn undo(&mut self, identity: &Identity, is_recurrence: bool) {
         let key = self.key(identity);
-        self.keys.remove(&key);
+        if !is_recurrence {
+            self.keys.remove(&key);
+        }
         self.timed.remove(&key);
     }
 
@@ -285,10 +287,15 @@ mod tests {
         let (mut known, now) = (known(IdentityRule::State), crate::clock::monotonic());
         for identity in [event(1, 1), event(1, 0)] {
             accept(&mut known, &identity, now);
-            known.undo(&identity);
-            assert!(!matches!(known.judge(&identity, now), Verdict::Duplicate(_)));
+            known.undo(&identity, false);
+            assert!(matches!(known.judge(&identity, now), Verdict::New { .. }));
         }
         assert_eq!(known.len(), 0);
+        accept(&mut known, &event(1, 0), now);
+        let later = now + MINUTE * 20;
+        assert_eq!(accept(&mut known, &event(1, 0), later), Verdict::Recurrence);
+        known.undo(&event(1, 0), true);
+        assert_eq!(known.judge(&event(1, 0), later), Verdict::Recurrence, "it is still not the first");
     }
 
     #[test]

@@ -83,18 +83,16 @@ impl DeadLetters {
         now: Timestamp,
         mut visit: impl FnMut(Listed) -> bool,
     ) -> rusqlite::Result<()> {
-        let mut after = (0, 0);
-        loop {
-            let page = self.page(after)?;
-            let Some(last) = page.last() else { return Ok(()) };
-            after = (last.seq, last.sink.0);
-            for letter in page {
-                let listed = self.complete(letter)?;
-                if filter.means(&listed, now) && !visit(listed) {
-                    return Ok(());
-                }
+        let mut page = self.page((0, 0))?;
+        while let Some(last) = page.last() {
+            let after = (last.seq, last.sink.0);
+            let listed: Vec<Listed> = page.into_iter().map(|letter| self.complete(letter)).collect::<Result<_, _>>()?;
+            if !listed.into_iter().filter(|listed| filter.means(listed, now)).all(&mut visit) {
+                break;
             }
+            page = self.page(after)?;
         }
+        Ok(())
     }
 
     /// The failed attempts of a letter, oldest first.

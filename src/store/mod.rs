@@ -359,3 +359,6 @@ impl fmt::Debug for Store {
 pub(crate) fn dead_letters(directory: &Path) -> Result<DeadLetters, OpenError> {
     DeadLetters::open(directory)
 }
+
+#[cfg(test)]
+mod tests;

@@ -24,6 +24,9 @@ const REQUESTS_MAX: usize = 64;
 const PAGE_BYTES_MAX: usize = 512 * 1024;
 const BATCHES_MAX: usize = 64;
 
+/// The names of matched routes.
+pub(crate) type RouteNames = Arc<[Arc<str>]>;
+
 /// A delivery, ready to be attempted.
 #[derive(Clone, Debug)]
 pub(crate) struct Claimed {
@@ -32,7 +35,7 @@ pub(crate) struct Claimed {
     pub(crate) lane: u64,
     pub(crate) body_bytes: u32,
     /// The event and the names of the matched routes; or what is wrong with the stored rows.
-    pub(crate) content: Result<(Arc<Event>, Arc<[Arc<str>]>), String>,
+    pub(crate) content: Result<(Arc<Event>, RouteNames), String>,
 }
 
 /// The result of a look for fresh deliveries.
@@ -41,6 +44,12 @@ pub(crate) struct Page {
     pub(crate) claimed: Vec<Claimed>,
     /// There is nothing else for the sink up to here.
     pub(crate) scanned_to: u64,
+}
+
+impl Page {
+    fn bytes(&self) -> usize {
+        self.claimed.iter().map(|claimed| claimed.body_bytes as usize).sum()
+    }
 }
 
 enum Request {
@@ -71,12 +80,8 @@ impl Reader {
         let work = move || {
             let mut worker = Worker { connection, facts, last_batch: None };
             // Ends when the last handle is gone, or at the first error that is not about one row.
-            while let Some(request) = queue.blocking_recv() {
-                if let Err(error) = worker.serve(request) {
-                    watch.fail(format!("cannot read the store: {error}"));
-                    return;
-                }
-            }
+            let served = std::iter::from_fn(|| queue.blocking_recv()).try_for_each(|request| worker.serve(request));
+            served.unwrap_or_else(|error| watch.fail(format!("cannot read the store: {error}")));
         };
         lifecycle.spawn_thread("store-reader", work).map_err(OpenError::Thread)?;
         Ok(Self { requests })
@@ -118,30 +123,31 @@ impl Worker {
 
     fn fresh(&mut self, sink: SinkId, after: u64, max: usize) -> rusqlite::Result<Page> {
         let mut page = Page { claimed: Vec::new(), scanned_to: after };
-        let mut bytes = 0;
         for _ in 0..BATCHES_MAX {
-            let batch = match self.batch_from(page.scanned_to + 1)? {
+            match self.batch_from(page.scanned_to + 1)? {
                 None => break,
-                Some(Ok(batch)) => batch,
-                Some(Err(last)) => {
-                    page.scanned_to = last;
-                    continue;
-                }
-            };
-            let from = page.scanned_to + 1;
-            for (seq, record) in batch.numbered().filter(|(seq, _)| *seq >= from) {
-                if page.claimed.len() >= max || bytes >= PAGE_BYTES_MAX {
-                    return Ok(page);
-                }
-                if record.targets.iter().any(|target| target.sink == sink) && !self.is_settled(sink, seq)? {
-                    bytes += record.body_bytes as usize;
-                    page.claimed.push(self.claim(sink, &batch, seq, record)?);
-                }
-                page.scanned_to = seq;
+                Some(Ok(batch)) if self.claim_from(sink, &batch, max, &mut page)? => {}
+                Some(Ok(_)) => break,
+                Some(Err(last)) => page.scanned_to = last,
             }
-            page.scanned_to = page.scanned_to.max(batch.last());
         }
         Ok(page)
+    }
+
+    /// Takes what the sink needs of a batch into the page; false if the page is full before the batch ends.
+    fn claim_from(&self, sink: SinkId, batch: &Batch, max: usize, page: &mut Page) -> rusqlite::Result<bool> {
+        let from = page.scanned_to + 1;
+        for (seq, record) in batch.numbered().filter(|(seq, _)| *seq >= from) {
+            if page.claimed.len() >= max || page.bytes() >= PAGE_BYTES_MAX {
+                return Ok(false);
+            }
+            if record.targets.iter().any(|target| target.sink == sink) && !self.is_settled(sink, seq)? {
+                page.claimed.push(self.claim(sink, batch, seq, record)?);
+            }
+            page.scanned_to = seq;
+        }
+        page.scanned_to = page.scanned_to.max(batch.last());
+        Ok(true)
     }
 
     fn load(&mut self, sink: SinkId, seq: u64) -> rusqlite::Result<Claimed> {
@@ -234,7 +240,10 @@ impl Worker {
     ) -> rusqlite::Result<Claimed> {
         let content = match content {
             Ok(event) => Ok((Arc::new(event), self.routes(sink, record)?)),
-            Err(reason) => Err(reason),
+            Err(reason) => {
+                self.facts.metrics.store.damaged_rows.increment();
+                Err(reason)
+            }
         };
         Ok(Claimed { seq, lane: record.lane, body_bytes: record.body_bytes, content })
     }
@@ -255,7 +264,9 @@ impl Worker {
 
     fn body(&self, seq: u64) -> rusqlite::Result<Result<Bytes, &'static str>> {
         let mut statement = self.connection.prepare_cached("SELECT row FROM event WHERE seq = ?1")?;
-        let body = statement.query_row([seq], |row| Ok(open_body(seq, row.get_ref(0)?.as_blob()?))).optional()?;
+        let body = statement
+            .query_row([seq], |row| Ok(open_body(seq, row.get_ref(0)?.as_bytes().unwrap_or_default())))
+            .optional()?;
         Ok(match body {
             Some(Ok(body)) => Ok(body),
             Some(Err(Damaged)) => Err("its stored bytes are damaged"),
@@ -263,7 +274,7 @@ impl Worker {
         })
     }
 
-    fn routes(&self, sink: SinkId, record: &Record) -> rusqlite::Result<Arc<[Arc<str>]>> {
+    fn routes(&self, sink: SinkId, record: &Record) -> rusqlite::Result<RouteNames> {
         let numbers = record.targets.iter().filter(|target| target.sink == sink).flat_map(|target| &target.routes);
         let mut statement = self.connection.prepare_cached("SELECT text FROM name WHERE number = ?1")?;
         numbers.map(|number| statement.query_row([number], |row| row.get::<_, String>(0).map(Into::into))).collect()

@@ -224,11 +224,7 @@ impl Space {
             if events >= EVENTS_MAX || !(is_old || self.is_high) {
                 break;
             }
-            for (seq, record) in batch.numbered() {
-                if !pending.any(seq, record)? {
-                    pending.delete_event(seq, record)?;
-                }
-            }
+            batch.numbered().try_for_each(|(seq, record)| pending.delete_if_settled(seq, record))?;
             events += batch.records.len() as u64;
             self.scan = batch.last() + 1;
         }
@@ -283,13 +279,13 @@ impl<'t> Pending<'t> {
         self.lows.get(&sink).copied().unwrap_or(0)
     }
 
-    fn any(&self, seq: u64, record: &Record) -> rusqlite::Result<bool> {
+    fn delete_if_settled(&self, seq: u64, record: &Record) -> rusqlite::Result<()> {
         for target in &record.targets {
             if self.is_pending(target.sink.0, seq)? {
-                return Ok(true);
+                return Ok(());
             }
         }
-        Ok(false)
+        self.delete_event(seq, record)
     }
 
     fn is_pending(&self, sink: u32, seq: u64) -> rusqlite::Result<bool> {

@@ -140,6 +140,16 @@ struct Queue {
     pending_bytes: u64,
 }
 
+impl Queue {
+    fn take(&mut self, seq: u64, body_bytes: u32) {
+        self.newest = seq;
+        if seq > self.found.low && !self.settled.contains(&seq) {
+            self.pending += 1;
+            self.pending_bytes += u64::from(body_bytes);
+        }
+    }
+}
+
 /// One pass over the batch records.
 struct Scan {
     queues: BTreeMap<SinkName, Queue>,
@@ -261,14 +271,8 @@ impl Scan {
             }
         }
         for (seq, record) in batch.numbered() {
-            for target in &record.targets {
-                let Some(queue) = self.queues.values_mut().find(|queue| queue.id == target.sink) else { continue };
-                queue.newest = seq;
-                if seq > queue.found.low && !queue.settled.contains(&seq) {
-                    queue.pending += 1;
-                    queue.pending_bytes += u64::from(record.body_bytes);
-                }
-            }
+            let wanted_by = |queue: &&mut Queue| record.targets.iter().any(|target| target.sink == queue.id);
+            self.queues.values_mut().filter(wanted_by).for_each(|queue| queue.take(seq, record.body_bytes));
         }
     }
 

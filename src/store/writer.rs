@@ -107,6 +107,17 @@ impl Plan {
         Some(())
     }
 
+    /// Answers whoever waits for the changes to be durable, if they are.
+    fn answer_synced(&mut self) {
+        if self.has_changes() {
+            return;
+        }
+        for done in self.synced.drain(..) {
+            // Whoever no longer waits was aborted.
+            let _unwanted = done.send(());
+        }
+    }
+
     fn has_changes(&self) -> bool {
         !self.changes.is_empty() || !self.quarantine.is_empty()
     }
@@ -118,10 +129,7 @@ impl Writer {
         let mut plan = Plan::default();
         while plan.gather(&mut commands).is_some() {
             self.commit(&mut plan).map_err(describe)?;
-            if !plan.has_changes() {
-                // Whoever no longer waits was aborted.
-                plan.synced.drain(..).for_each(|done| drop(done.send(())));
-            }
+            plan.answer_synced();
             if std::mem::take(&mut plan.has_tick) || self.space.is_pressed() {
                 self.look_after().map_err(describe)?;
             }
@@ -240,6 +248,7 @@ fn write(
 }
 
 /// Where the kill test ends the process; nothing without the feature `failpoints`.
+#[cfg_attr(not(feature = "failpoints"), expect(unused_variables, reason = "the name is used by the feature alone"))]
 fn kill_point(name: &str) {
     fail::fail_point!(name, |_| std::process::abort());
 }

@@ -10,7 +10,12 @@ const USAGE: i32 = 2;
 
 /// A configuration whose source and sink are of no importance.
 fn plain(scene: &Scene, more: &str) -> std::path::PathBuf {
-    scene.configure(&Setup { source: "url: \"ws://127.0.0.1:1\"", streams: NFT_TOKENS, more, sinks: &[("sink", "http://127.0.0.1:1/", "")] })
+    scene.configure(&Setup {
+        source: "url: \"ws://127.0.0.1:1\"",
+        streams: NFT_TOKENS,
+        more,
+        sinks: &[("sink", "http://127.0.0.1:1/", "")],
+    })
 }
 
 async fn check_refused(mut relay: Process, code: i32, says: &[&str]) {
