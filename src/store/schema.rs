@@ -92,5 +92,5 @@ fn create(connection: &Connection, born: u64) -> rusqlite::Result<()> {
         "BEGIN IMMEDIATE; {TABLES} INSERT INTO meta VALUES ('epoch', {born}), ('keys_from', 0);
          PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {FORMAT}; COMMIT;"
     );
-    Ok(connection.execute_batch(&create)?)
+    connection.execute_batch(&create)
 }

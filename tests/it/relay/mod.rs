@@ -181,6 +181,7 @@ impl Process {
 }
 
 impl Drop for Process {
+    #[expect(clippy::print_stdout, reason = "what is printed belongs to the failed test")]
     fn drop(&mut self) {
         if std::thread::panicking() {
             let log = self.log();

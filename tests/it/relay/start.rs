@@ -8,6 +8,9 @@ use super::{NFT_TOKENS, Process, Scene, Setup};
 const FAILED: i32 = 1;
 const USAGE: i32 = 2;
 
+/// Makes a file that is to be refused.
+type Make<'a> = &'a dyn Fn(&Path);
+
 /// A configuration whose source and sink are of no importance.
 fn plain(scene: &Scene, more: &str) -> std::path::PathBuf {
     scene.configure(&Setup {
@@ -59,7 +62,7 @@ async fn a_store_of_another_kind_is_left_alone() {
         |sql: &'static str| move |path: &Path| rusqlite::Connection::open(path).unwrap().execute_batch(sql).unwrap();
     let text = |path: &Path| std::fs::write(path, "Dear diary, ".repeat(1000)).unwrap();
     let foreign = "is a database of another program; set store.path to a directory of the relay's own";
-    let cases: [(&dyn Fn(&Path), &str); 4] = [
+    let cases: [(Make<'_>, &str); 4] = [
         (
             &sqlite("PRAGMA application_id = 1129533522; PRAGMA user_version = 99"),
             "has store format 99, this relay reads format 1; run the version that wrote it",
