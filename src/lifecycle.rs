@@ -135,6 +135,15 @@ mod tests {
         assert!(is_sound, "a bug");
     }
 
+    #[test]
+    fn a_task_that_the_end_of_the_runtime_drops_is_no_failure() {
+        let lifecycle = Lifecycle::default();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async { lifecycle.spawn("worker", std::future::pending()) });
+        drop(runtime);
+        assert_eq!(lifecycle.failure(), None);
+    }
+
     #[tokio::test]
     async fn a_task_that_ends_after_the_drain_is_no_failure() {
         let lifecycle = Lifecycle::default();

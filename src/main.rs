@@ -8,5 +8,8 @@ use std::process::ExitCode;
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
+    // Takes up `FAILPOINTS` from the environment, for as long as this lives.
+    #[cfg(feature = "failpoints")]
+    let _kill_points = fail::FailScenario::setup();
     cspr_relay::cli::main()
 }

@@ -48,6 +48,8 @@ pub(super) fn open(directory: &Path, born: u64) -> Result<Connection, OpenError>
     let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
     file.map_err(|source| OpenError::Directory { path: path.clone(), source })?;
     let connection = Connection::open(&path)?;
+    // Before anything is set, so that what is not ours stays as it is.
+    let is_new = check(&connection, &path)?;
     connection.pragma_update(None, "page_size", PAGE_BYTES)?;
     connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
@@ -56,15 +58,24 @@ pub(super) fn open(directory: &Path, born: u64) -> Result<Connection, OpenError>
     connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
     connection.pragma_update(None, "temp_store", "MEMORY")?;
     connection.set_prepared_statement_cache_capacity(64);
-    let application: i64 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
-    let format: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    match (application, format) {
-        (0, 0) => create(&connection, &path, born)?,
-        (APPLICATION, FORMAT) => {}
-        (APPLICATION, found) => return Err(OpenError::Format { path, found, expected: FORMAT }),
-        _ => return Err(OpenError::Foreign { path }),
+    if is_new {
+        create(&connection, born)?;
     }
     Ok(connection)
+}
+
+/// Whether the database is empty; an error if it is not ours to use.
+fn check(connection: &Connection, path: &Path) -> Result<bool, OpenError> {
+    let application: i64 = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
+    let format: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let has_tables: bool = connection.query_row("SELECT count(*) > 0 FROM sqlite_schema", [], |row| row.get(0))?;
+    let path = path.to_owned();
+    match (application, format) {
+        (0, 0) if !has_tables => Ok(true),
+        (APPLICATION, FORMAT) => Ok(false),
+        (APPLICATION, found) => Err(OpenError::Format { path, found, expected: FORMAT }),
+        _ => Err(OpenError::Foreign { path }),
+    }
 }
 
 /// Opens a connection that cannot write.
@@ -76,14 +87,10 @@ pub(super) fn open_reader(directory: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-fn create(connection: &Connection, path: &Path, born: u64) -> Result<(), OpenError> {
-    let has_tables: bool = connection.query_row("SELECT count(*) > 0 FROM sqlite_schema", [], |row| row.get(0))?;
-    if has_tables {
-        return Err(OpenError::Foreign { path: path.to_owned() });
-    }
+fn create(connection: &Connection, born: u64) -> rusqlite::Result<()> {
     let create = format!(
         "BEGIN IMMEDIATE; {TABLES} INSERT INTO meta VALUES ('epoch', {born}), ('keys_from', 0);
          PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {FORMAT}; COMMIT;"
     );
-    Ok(connection.execute_batch(&create)?)
+    connection.execute_batch(&create)
 }

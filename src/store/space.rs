@@ -32,7 +32,9 @@ const FREE_PAGES_MIN: u64 = 4096;
 /// Steps after which the pass over the history starts again at its oldest, to see what was pending then.
 const STEPS_PER_PASS: u32 = 60;
 const QUARANTINE_MAX: u64 = 10_000;
-const RESERVE_BYTES: usize = 8 * 1024 * 1024;
+/// More than the write-ahead log grows to: given up, it lets the whole log be folded into the file, and the log then
+/// serves the settlements as often as needed.
+const RESERVE_BYTES: usize = 20 * 1024 * 1024;
 const RESERVE_FILE: &str = "reserve";
 
 /// Whether events may be accepted.
@@ -91,10 +93,10 @@ impl Space {
         Ok(space)
     }
 
-    /// Whether the quota leaves room for more events.
+    /// Whether the quota and the disk leave room for more events. What the reserve has freed is for settlements.
     pub(super) fn room(&mut self, connection: &Connection) -> rusqlite::Result<Room> {
         self.measure(connection)?;
-        Ok(if self.used > self.store.max_bytes { Room::None } else { Room::Some })
+        Ok(if self.is_disk_full || self.used > self.store.max_bytes { Room::None } else { Room::Some })
     }
 
     /// Whether a step is due before the next tick.

@@ -32,8 +32,11 @@ pub(super) fn open(
 ) -> Result<Opened, OpenError> {
     let directory = settings.store.path.clone();
     let lock = lock::lock(&directory)?;
-    inspect_log(&directory, clock.now())?;
+    let is_log_whole = inspect_log(&directory, clock.now())?;
     let connection = schema::open(&directory, clock.now().0)?;
+    if !is_log_whole {
+        begin_epoch(&connection, clock.now())?;
+    }
     let mut scan = Scan::new(&connection, &settings, clock.now(), Arc::clone(&metrics))?;
     scan.run(&connection)?;
     let epoch = meta(&connection, "epoch")?;
@@ -91,8 +94,15 @@ fn state(queue: &Queue, backlog: &BacklogConfig, bell: &Arc<Bell>, metrics: Opti
     }
 }
 
-/// Reports what a crash, or worse, has done to the log. A log with a hole is kept aside before SQLite cuts it.
-fn inspect_log(directory: &Path, now: Timestamp) -> Result<(), OpenError> {
+/// Numbers of events that are lost with the end of the log will be given again, and sinks may have seen them: in a new
+/// epoch they are higher than whatever sinks have seen.
+fn begin_epoch(connection: &Connection, now: Timestamp) -> rusqlite::Result<()> {
+    connection.execute("UPDATE meta SET value = max(value + 1, ?1) WHERE key = 'epoch'", [now.0]).map(drop)
+}
+
+/// Reports what a crash, or worse, has done to the log, and whether it is whole. One with a hole is kept aside before
+/// SQLite cuts it. A last frame damaged later looks like a torn one.
+fn inspect_log(directory: &Path, now: Timestamp) -> Result<bool, OpenError> {
     let path = directory.join(schema::WAL_FILE);
     let failed = |source| OpenError::Directory { path: path.clone(), source };
     let tail = wal::inspect(&path).map_err(failed)?;
@@ -112,7 +122,7 @@ fn inspect_log(directory: &Path, now: Timestamp) -> Result<(), OpenError> {
             "the write-ahead log has a torn tail, as after a power cut: repaired"
         );
     }
-    Ok(())
+    Ok(tail.cut_off == 0 && !tail.is_torn)
 }
 
 fn meta(connection: &Connection, key: &str) -> rusqlite::Result<u64> {

@@ -3,5 +3,6 @@
 #![expect(clippy::expect_used, clippy::indexing_slicing, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod receivers;
+mod relay;
 mod schemas;
 mod tidy;
