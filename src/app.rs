@@ -58,7 +58,7 @@ impl App {
         let mut sinks = Vec::new();
         for (name, sink) in &config.sinks {
             let built = sink::build(name, sink, &config.egress, &clock);
-            sinks.push(built.with_context(|| format!("preparing sink {name}"))?);
+            sinks.push(built?);
         }
         let Opened { store, queues } = Store::open(settings(&config), clock.clone(), Arc::clone(&metrics), &lifecycle)?;
         let mut outlets = Vec::new();

@@ -42,7 +42,10 @@ pub(super) fn judge(retry: &RetryConfig, number: u32, outcome: Outcome, random: 
         Outcome::Delivered { status } => Verdict::Delivered { status },
         Outcome::Reject { failure } => Verdict::GiveUp { failure },
         Outcome::Retry { failure, .. } if failure.cause == Cause::Gone => Verdict::Pause { failure },
-        Outcome::Retry { failure, after } if after.is_some() || failure.cause == Cause::Throttled => {
+        // Only 429 and 503 speak for the whole destination; with any other answer `Retry-After` is about this event.
+        Outcome::Retry { failure, after }
+            if failure.cause == Cause::Throttled || (after.is_some() && failure.status == Some(503)) =>
+        {
             let pause = after.unwrap_or(THROTTLE_DEFAULT).clamp(Duration::from_millis(100), RETRY_AFTER_MAX);
             Verdict::Slow { pause, failure }
         }
@@ -75,6 +78,9 @@ mod tests {
         let config = RetryConfig { schedule: vec![MINUTE, MINUTE * 5], jitter: 0.2 };
         let again = |delay, cause| Verdict::Again { delay, failure: failure(cause) };
         let slow = |pause, cause| Verdict::Slow { pause, failure: failure(cause) };
+        let unavailable = || Failure { status: Some(503), ..failure(Cause::Server) };
+        let slow_unavailable = |pause| Verdict::Slow { pause, failure: unavailable() };
+        let unavailable = |after| Outcome::Retry { failure: unavailable(), after: Some(after) };
         let give_up = |cause| Verdict::GiveUp { failure: failure(cause) };
         let cases = [
             (1, Outcome::Delivered { status: Some(204) }, Verdict::Delivered { status: Some(204) }),
@@ -84,7 +90,8 @@ mod tests {
             (u32::MAX, retry(Cause::Server, None), give_up(Cause::Server)),
             (1, Outcome::Reject { failure: failure(Cause::Refused) }, give_up(Cause::Refused)),
             (3, retry(Cause::Throttled, None), slow(THROTTLE_DEFAULT, Cause::Throttled)),
-            (3, retry(Cause::Server, Some(MINUTE)), slow(MINUTE, Cause::Server)),
+            (1, retry(Cause::Server, Some(MINUTE * 9)), again(MINUTE, Cause::Server)),
+            (3, unavailable(MINUTE), slow_unavailable(MINUTE)),
             (3, retry(Cause::Throttled, Some(MINUTE * 600)), slow(RETRY_AFTER_MAX, Cause::Throttled)),
             (1, retry(Cause::Throttled, Some(Duration::ZERO)), slow(Duration::from_millis(100), Cause::Throttled)),
             (3, retry(Cause::Gone, None), Verdict::Pause { failure: failure(Cause::Gone) }),

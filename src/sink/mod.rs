@@ -3,10 +3,9 @@
 //! A sink keeps no queue and makes no second try of its own. It holds what is worth sharing between attempts
 //! (connections, credentials) and nothing else.
 
-mod answer;
-mod egress;
-mod http;
 mod stdout;
+#[cfg(test)]
+mod tests;
 mod webhook;
 mod wire;
 
@@ -15,28 +14,36 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context;
+
+use self::stdout::Stdout;
+use self::webhook::Webhook;
 use crate::clock::Clock;
 use crate::config::{EgressConfig, SinkConfig, SinkKind, SinkName};
 use crate::event::Delivery;
-
-/// Prepares a sink; no traffic yet. The error says what is wrong with its configuration or files.
-pub(crate) fn build(
-    name: &SinkName,
-    config: &SinkConfig,
-    egress: &EgressConfig,
-    clock: &Clock,
-) -> anyhow::Result<Arc<dyn Sink>> {
-    Ok(match &config.kind {
-        SinkKind::Webhook(webhook) => Arc::new(webhook::Webhook::new(name, config, webhook, egress, clock)?),
-        SinkKind::Stdout => Arc::new(stdout::Stdout::new(name)),
-    })
-}
 
 /// A destination of one kind.
 pub(crate) trait Sink: Send + Sync + 'static {
     /// One attempt, bounded in time by the sink itself. Dropping the future abandons the attempt: whether the
     /// destination got the event is then unknown, as after a crash.
     fn deliver<'a>(&'a self, delivery: &'a Delivery) -> Pin<Box<dyn Future<Output = Outcome> + Send + 'a>>;
+}
+
+/// Makes the sink that the configuration describes. Starts no traffic; fails on what can never work, such as a missing
+/// certificate or an address that must not be dialled.
+pub(crate) fn build(
+    name: &SinkName,
+    config: &SinkConfig,
+    egress: &EgressConfig,
+    clock: &Clock,
+) -> anyhow::Result<Arc<dyn Sink>> {
+    let sink: anyhow::Result<Arc<dyn Sink>> = match &config.kind {
+        SinkKind::Webhook(webhook) => {
+            Webhook::new(&name.0, webhook, config.concurrency, egress, clock).map(|sink| Arc::new(sink) as _)
+        }
+        SinkKind::Stdout => Stdout::new(&name.0).map(|sink| Arc::new(sink) as _),
+    };
+    sink.with_context(|| format!("sink `{name}`"))
 }
 
 /// What came of an attempt.
@@ -74,7 +81,7 @@ pub(crate) enum Cause {
     Throttled,
     /// 410: the destination is gone for good.
     Gone,
-    /// 401, 403, 404: the destination is set up wrongly.
+    /// 401, 403, 404, or a secret of ours that cannot be used: the destination is set up wrongly.
     Denied,
     /// 5xx.
     Server,
@@ -87,6 +94,7 @@ pub(crate) enum Cause {
 }
 
 impl Cause {
+    /// The text form in metrics, listings and the store.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Dns => "dns",

@@ -1,127 +1,141 @@
-//! Signed HTTP requests, by Standard Webhooks.
+//! Webhooks: one signed HTTP request for each attempt.
+//!
+//! - The body is the message byte for byte; what is known about it stands in headers (see [`super::wire`]).
+//! - Signed afresh at each attempt with every configured secret, as Standard Webhooks has it; secrets from files are
+//!   read at that moment and never kept elsewhere.
+//! - 2xx is success and nothing else; redirects are not followed and proxies of the environment are not used.
+//! - The configured time-out bounds the whole attempt, from name resolution to the last byte that is read of the answer.
+//! - Certificates are verified against the platform's roots and `ca_file`, with TLS 1.2 or later.
 
-use std::error::Error as _;
+mod answer;
+mod client;
+mod egress;
+mod follow;
+#[cfg(test)]
+mod tests;
+
 use std::future::Future;
+use std::net::IpAddr;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
-use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
-use reqwest::{Method, Request};
-use secrecy::{ExposeSecret, SecretString};
+use anyhow::Context;
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
+use reqwest::{Body, Method, Request, Url};
+use tokio::time::Instant;
 
-use super::egress::{Forbidden, Guard, Unresolved};
-use super::http::{Http, Recipe};
-use super::{Cause, Failure, Outcome, Sink, answer, wire};
+use self::answer::Judge;
+use self::client::Clients;
+use self::egress::Guard;
+use self::follow::Follow;
+use super::{Cause, Failure, Outcome, Sink, wire};
 use crate::clock::Clock;
-use crate::config::{EgressConfig, Secret, SinkConfig, SinkName, WebhookConfig};
+use crate::config::{EgressConfig, WebhookConfig};
 use crate::event::Delivery;
-use crate::signature::{SigningKey, sign};
+use crate::signature::{self, SigningKey};
 
 const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
 const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
 const WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const AGENT: HeaderValue = HeaderValue::from_static(concat!("cspr-relay/", env!("CARGO_PKG_VERSION")));
 
+/// A webhook, ready to send. Building it opens no connection.
+#[derive(Debug)]
 pub(super) struct Webhook {
-    name: SinkName,
-    config: WebhookConfig,
-    http: Http,
+    name: String,
+    url: Url,
+    timeout: Duration,
+    reject_on: Vec<u16>,
+    keys: Vec<Follow<SigningKey>>,
+    /// The operator's own headers.
+    headers: Vec<(HeaderName, Follow<HeaderValue>)>,
+    clients: Clients,
     clock: Clock,
-    keys: Mutex<Keys>,
-}
-
-/// Parsed secrets, as long as their texts stay the same.
-#[derive(Default)]
-struct Keys {
-    texts: Vec<SecretString>,
-    parsed: Arc<[SigningKey]>,
 }
 
 impl Webhook {
+    /// Fails if the URL holds an address that must not be dialled or a TLS file is missing or broken.
     pub(super) fn new(
-        name: &SinkName,
-        sink: &SinkConfig,
+        name: &str,
         config: &WebhookConfig,
+        concurrency: usize,
         egress: &EgressConfig,
         clock: &Clock,
     ) -> anyhow::Result<Self> {
-        let http = Http::new(Recipe {
-            sink: name.clone(),
+        let guard = Guard::new(egress);
+        if let Some(address) = literal_address(&config.url) {
+            guard.check(address)?;
+        }
+        let headers = config.headers.iter().map(|(name, value)| {
+            let name = HeaderName::try_from(name).with_context(|| format!("`{name}` is not a header name"))?;
+            Ok((name, Follow::new(value.clone())))
+        });
+        Ok(Self {
+            name: name.to_owned(),
             url: config.url.clone(),
             timeout: config.timeout,
-            connections: sink.concurrency,
-            tls: config.tls.clone(),
-            guard: Guard::new(egress),
-        })?;
-        Ok(Self { name: name.clone(), config: config.clone(), http, clock: clock.clone(), keys: Mutex::default() })
+            reject_on: config.reject_on.clone(),
+            keys: config.secrets.iter().cloned().map(Follow::new).collect(),
+            headers: headers.collect::<anyhow::Result<_>>()?,
+            clients: Clients::new(name, config, concurrency, guard)?,
+            clock: clock.clone(),
+        })
     }
 
     async fn attempt(&self, delivery: &Delivery) -> Outcome {
-        let headers = match self.headers(delivery) {
-            Ok(headers) => headers,
-            Err(detail) => return retry(Cause::Invalid, detail),
+        let request = match self.request(delivery) {
+            Ok(request) => request,
+            Err(detail) => return retry(Cause::Denied, detail),
         };
-        let mut request = Request::new(Method::POST, self.config.url.clone());
-        *request.headers_mut() = headers;
-        *request.body_mut() = Some(delivery.event.body.clone().into());
-        let exchange = async {
-            match self.http.client().execute(request).await {
-                Ok(response) => answer::judge(response, &self.config.reject_on, self.clock.now()).await,
-                Err(error) => failed(error),
+        let deadline = Instant::now() + self.timeout;
+        match tokio::time::timeout_at(deadline, self.clients.current().execute(request)).await {
+            Ok(Ok(response)) => {
+                let by = Judge { reject_on: &self.reject_on, now: self.clock.now(), deadline };
+                answer::judge(response, by).await
             }
-        };
-        let timeout = self.config.timeout;
-        tokio::time::timeout(timeout, exchange)
-            .await
-            .unwrap_or_else(|_| retry(Cause::Timeout, format!("no complete answer within {} ms", timeout.as_millis())))
+            Ok(Err(error)) => Outcome::Retry { failure: answer::unanswered(&error), after: None },
+            Err(_) => retry(Cause::Timeout, format!("no answer within {:?}", self.timeout)),
+        }
     }
 
-    /// The error says what is wrong with a secret or a header, without its value.
+    /// The error says in one line what is wrong with the sink's secrets or headers.
+    fn request(&self, delivery: &Delivery) -> Result<Request, String> {
+        let mut request = Request::new(Method::POST, self.url.clone());
+        *request.headers_mut() = self.headers(delivery)?;
+        *request.body_mut() = Some(Body::from(delivery.event.body.clone()));
+        Ok(request)
+    }
+
     fn headers(&self, delivery: &Delivery) -> Result<HeaderMap, String> {
-        let mut headers = HeaderMap::with_capacity(32);
-        for (name, value) in &self.config.headers {
-            let header =
-                HeaderName::try_from(name.as_str()).map_err(|_| format!("the header name {name} is illegal"))?;
-            let value = HeaderValue::try_from(value.current().expose_secret());
-            let mut value = value.map_err(|_| format!("the value of header {name} is illegal"))?;
-            value.set_sensitive(true);
-            headers.insert(header, value);
+        let mut headers = HeaderMap::with_capacity(24);
+        // The operator's first: what the relay itself says afterwards takes their place.
+        for (name, value) in &self.headers {
+            headers
+                .insert(name.clone(), value.value(secret_header).map_err(|error| format!("header {name}: {error}"))?);
         }
         headers.insert(CONTENT_TYPE, JSON);
-        let event = &delivery.event;
-        let (id, seconds) = (event.id.to_string(), self.clock.now().unix_seconds());
-        let keys = self.keys()?;
-        let mut put = |name: HeaderName, text: &str| {
-            // Our own values are encoded to visible ASCII, so none is left out here.
-            if let Ok(value) = HeaderValue::from_str(text) {
-                headers.insert(name, value);
-            }
-        };
-        if !keys.is_empty() {
-            put(WEBHOOK_SIGNATURE, &sign(&keys, &id, seconds, &event.body));
+        headers.insert(USER_AGENT, AGENT);
+        for (name, value) in wire::facts(&self.name, delivery) {
+            insert(&mut headers, HeaderName::from_static(name), &value)?;
         }
-        put(WEBHOOK_ID, &id);
-        put(WEBHOOK_TIMESTAMP, &seconds.to_string());
-        wire::each_fact(delivery, &self.name.0, |name, value| {
-            if let Some(value) = wire::encoded(&value) {
-                put(HeaderName::from_static(name), &value);
-            }
-        });
+        let (id, timestamp) = (delivery.event.id.to_string(), self.clock.now().unix_seconds());
+        let keys = self.keys()?;
+        if !keys.is_empty() {
+            let signature = signature::sign(&keys, &id, timestamp, &delivery.event.body);
+            insert(&mut headers, WEBHOOK_SIGNATURE, &signature)?;
+        }
+        insert(&mut headers, WEBHOOK_ID, &id)?;
+        headers.insert(WEBHOOK_TIMESTAMP, timestamp.into());
         Ok(headers)
     }
 
-    fn keys(&self) -> Result<Arc<[SigningKey]>, String> {
-        let texts: Vec<SecretString> = self.config.secrets.iter().map(Secret::current).collect();
-        let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_same = texts.len() == keys.texts.len()
-            && texts.iter().zip(&keys.texts).all(|(new, old)| new.expose_secret() == old.expose_secret());
-        if !is_same {
-            let parsed: Result<Arc<[_]>, _> =
-                texts.iter().map(|text| SigningKey::parse(text.expose_secret())).collect();
-            keys.parsed = parsed.map_err(|error| format!("a secret of this sink cannot sign: {error}"))?;
-            keys.texts = texts;
-        }
-        Ok(Arc::clone(&keys.parsed))
+    fn keys(&self) -> Result<Vec<SigningKey>, String> {
+        let numbered = self.keys.iter().zip(1..);
+        let keys = numbered.map(|(key, number)| {
+            key.value(SigningKey::parse).map_err(|error| format!("not sent: secret {number} of this sink: {error}"))
+        });
+        keys.collect()
     }
 }
 
@@ -131,40 +145,24 @@ impl Sink for Webhook {
     }
 }
 
+/// The address that the URL names itself, which no resolver will see.
+fn literal_address(url: &Url) -> Option<IpAddr> {
+    let host = url.host_str()?;
+    host.trim_start_matches('[').trim_end_matches(']').parse().ok()
+}
+
+fn secret_header(text: &str) -> Result<HeaderValue, &'static str> {
+    let mut value = HeaderValue::from_str(text).map_err(|_| "the value has control characters")?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+fn insert(headers: &mut HeaderMap, name: HeaderName, value: &str) -> Result<(), String> {
+    let value = HeaderValue::from_str(value).map_err(|_| format!("header {name}: the value has control characters"))?;
+    headers.insert(name, value);
+    Ok(())
+}
+
 fn retry(cause: Cause, detail: String) -> Outcome {
     Outcome::Retry { failure: Failure { cause, status: None, detail }, after: None }
 }
-
-/// The failure behind a request that got no answer, without its address: a query may hold secrets.
-fn failed(error: reqwest::Error) -> Outcome {
-    let error = error.without_url();
-    let mut cause = if error.is_timeout() { Cause::Timeout } else { Cause::Connect };
-    let mut texts: Vec<String> = Vec::new();
-    let mut next = error.source();
-    while let Some(inner) = next {
-        cause = known_cause(inner).unwrap_or(cause);
-        let text = inner.to_string();
-        if texts.last().is_none_or(|last| !last.contains(&text)) {
-            texts.push(text);
-        }
-        next = inner.source();
-    }
-    let detail = if texts.is_empty() { error.to_string() } else { texts.join(": ") };
-    retry(cause, detail)
-}
-
-fn known_cause(error: &(dyn std::error::Error + 'static)) -> Option<Cause> {
-    if error.is::<Forbidden>() {
-        return Some(Cause::Forbidden);
-    }
-    if error.is::<Unresolved>() {
-        return Some(Cause::Dns);
-    }
-    // A TLS failure comes wrapped in an I/O error, whose `source` skips what it wraps.
-    let wrapped = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-    let is_tls = error.is::<rustls::Error>() || wrapped.is_some_and(|inner| inner.is::<rustls::Error>());
-    is_tls.then_some(Cause::Tls)
-}
-
-#[cfg(test)]
-mod tests;
