@@ -140,7 +140,7 @@ fn conclude(out: &mut impl Write, end: &Snapshot, ended: anyhow::Result<()>, hom
         let path = home.path().display();
         writeln!(out, "Look at the {dead} dead letters: cspr-relay dead-letters list --data {path}")?;
     }
-    writeln!(out, "Next: write cspr-relay.yaml (see config.example.yaml), then `check` and `run` it.")?;
+    writeln!(out, "Next: write cspr-relay.yaml (see config.example.yaml), then check and run it.")?;
     Ok(0)
 }
 

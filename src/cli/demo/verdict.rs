@@ -15,7 +15,7 @@ pub(super) fn table(end: &Snapshot) -> String {
         end.quarantined,
         end.handled(),
     );
-    text.push_str(&format!("  {:<45}   {}\n", "sinks, as the relay counts", "their receivers, as they count"));
+    text.push_str(&format!("  {:<45}   {}\n", "as the relay counts", "as the receivers count"));
     let heading = ["wanted", "delivered", "pending", "dead", "expired", "took", "again", "requests", "bad sig."];
     text.push_str(&line("", &heading));
     for row in &end.sinks {
