@@ -1,0 +1,55 @@
+//! How long an event takes from its frame to the receiver.
+
+use std::time::{Duration, Instant};
+
+use anyhow::ensure;
+
+use crate::bare;
+use crate::receiver::Receiver;
+use crate::relay::{Place, Sink};
+use crate::report::Usage;
+use crate::source::Paced;
+
+/// Times, sorted.
+pub(crate) struct Times(pub(crate) Vec<Duration>);
+
+impl Times {
+    pub(crate) fn new(mut times: Vec<Duration>) -> Self {
+        times.sort_unstable();
+        Self(times)
+    }
+
+    /// The time that `share` of all stay within.
+    pub(crate) fn at(&self, share: f64) -> Duration {
+        let place = (self.0.len() as f64 * share) as usize;
+        self.0.get(place.min(self.0.len().saturating_sub(1))).copied().unwrap_or_default()
+    }
+}
+
+/// Lets events come at `rate` for `seconds` and measures those of the sink that leads to `/ok`.
+pub(crate) fn measure(
+    receiver: &Receiver,
+    sinks: &[Sink],
+    rate: f64,
+    seconds: u64,
+) -> anyhow::Result<(Times, Usage)> {
+    let runtime = bare::runtime()?;
+    let count = (rate * seconds as f64) as u64;
+    let place = Place::new()?;
+    let source = Paced::start(&runtime, rate, count)?;
+    let before = receiver.received();
+    receiver.record_arrivals();
+    let (relay, _) = place.start(&format!("ws://{}", source.address), sinks)?;
+    let cpu = relay.process.cpu();
+    receiver.wait_for(before + count, Duration::from_secs(seconds + 20))?;
+    let usage = Usage::since(&relay.process, cpu, count);
+    let arrivals = receiver.take_arrivals();
+    let sent: Vec<Instant> = source.sent();
+    let times = arrivals.iter().filter_map(|(number, at)| {
+        let sent = sent.get(usize::try_from(*number).ok()?)?;
+        Some(at.duration_since(*sent))
+    });
+    let times = Times::new(times.collect());
+    ensure!(times.0.len() as u64 >= count, "only {} of {count} events could be timed", times.0.len());
+    Ok((times, usage))
+}
