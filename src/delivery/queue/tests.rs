@@ -156,7 +156,7 @@ impl World {
                 self.end(0, true, Duration::ZERO);
             }
             self.flush();
-            self.pass(SECOND * 60);
+            self.pass(SECOND * 300);
         }
         assert_eq!(self.disk.settled.len() as u64, self.tail(), "everything is settled");
         assert_eq!(self.disk.low, self.tail());
