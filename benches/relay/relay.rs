@@ -100,7 +100,7 @@ impl Relay {
             }
             if let Some((first_at, first)) = first.filter(|_| now >= seq) {
                 let rate = (now - first) as f64 / (at - first_at).as_secs_f64();
-                return Ok(Durable { rate, count: now - before, last_at: at });
+                return Ok(Durable { rate, count: now - before });
             }
             ensure!(began.elapsed() < bound, "only {now} of {seq} events were durable in {bound:?}");
             std::thread::sleep(Duration::from_millis(5));
@@ -120,5 +120,4 @@ pub(crate) struct Durable {
     /// Events a second, from the first commit seen to the last.
     pub(crate) rate: f64,
     pub(crate) count: u64,
-    pub(crate) last_at: Instant,
 }

@@ -59,7 +59,11 @@ fn append(place: &Place, events: usize, size: Size, report: &mut Report) -> anyh
     let rounds_per_second = rounds as f64 / times.iter().sum::<Duration>().as_secs_f64();
     let appended = rounds_per_second * events as f64;
     let row = Row::new(format!("bare: append and fdatasync, {events} events at a time"), rate(appended));
-    report.add(row.ratio(format!("p50 {} p99 {}", millis(Times(times.clone()).at(0.5)), millis(Times(times).at(0.99)))));
+    report.add(row.ratio(format!(
+        "p50 {} p99 {}",
+        millis(Times(times.clone()).at(0.5)),
+        millis(Times(times).at(0.99))
+    )));
     Ok(appended)
 }
 

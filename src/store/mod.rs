@@ -171,8 +171,6 @@ pub(crate) struct Held {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Attempt {
     pub(crate) seq: u64,
-    /// 1 for the first.
-    pub(crate) number: u32,
     pub(crate) at: Timestamp,
     pub(crate) cause: &'static str,
     pub(crate) status: Option<u16>,
