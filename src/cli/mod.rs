@@ -4,6 +4,7 @@
 
 mod check;
 mod emulate;
+mod events;
 mod listen;
 mod run;
 mod secret;
@@ -43,6 +44,7 @@ enum Command {
     Run(run::Run),
     Check(check::Check),
     Emulate(Box<emulate::Args>),
+    Events(events::Args),
     Listen(listen::Args),
     Verify(verify::Args),
     Secret(secret::Args),
@@ -76,6 +78,9 @@ async fn execute(command: Command) -> ExitCode {
             Err(error) => report(&error.into(), FAILED),
         },
         Command::Emulate(args) => ended(emulate::run(*args, &mut out).await),
+        Command::Events(args) => {
+            events::run(args, &mut out, &mut errors).map_or_else(|error| report(&error, FAILED), ExitCode::from)
+        }
         Command::Listen(args) => ended(listen::run(args, &mut out).await),
         Command::Verify(args) => {
             verify::run(&args, &mut out).map_or_else(|error| report(&error.into(), FAILED), ExitCode::from)
