@@ -4,6 +4,7 @@ use rusqlite::{OptionalExtension, TransactionBehavior, params};
 
 use super::dead::DeadLetter;
 use super::format::{Batch, Decoder, Encoder, Table, seal, seal_into};
+use super::lookup;
 use super::{Attempt, Change, End, Held, Quarantined, Settlement, SinkId, Waiting};
 use crate::clock::Timestamp;
 
@@ -57,6 +58,11 @@ impl<'c> Transaction<'c> {
         let row = seal(Table::Quarantine, &[number], &out.0);
         self.inner.prepare_cached("INSERT INTO quarantine VALUES (?1, ?2)")?.execute(params![number, row])?;
         Ok(())
+    }
+
+    pub(super) fn index(&self, row: &lookup::Row) -> rusqlite::Result<()> {
+        let sql = "INSERT OR REPLACE INTO lookup VALUES (?1, ?2, ?3, ?4)";
+        self.inner.prepare_cached(sql)?.execute(params![row.kind as u8, row.first, row.bucket, row.row]).map(drop)
     }
 
     pub(super) fn change(&self, sink: SinkId, change: &Change, now: Timestamp) -> rusqlite::Result<()> {
