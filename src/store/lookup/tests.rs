@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::task::Poll;
 
 use super::*;
 use crate::clock::Clock;
@@ -120,6 +121,17 @@ async fn a_range_whose_index_was_begun_is_searched_without_and_built_again() {
     fixture.close().await;
 }
 
+/// Polls a future so many times, with time for the threads in between.
+async fn poll(mut future: std::pin::Pin<&mut impl Future>, times: usize, fixture: &Fixture) {
+    for _ in 0..times {
+        let is_ready = std::future::poll_fn(|context| Poll::Ready(future.as_mut().poll(context).is_ready()));
+        if is_ready.await {
+            return;
+        }
+        fixture.sync().await;
+    }
+}
+
 #[tokio::test]
 async fn an_abandoned_tick_leaves_a_range_without_index_or_with_all_of_it() {
     let directory = tempfile::tempdir().unwrap();
@@ -127,13 +139,7 @@ async fn an_abandoned_tick_leaves_a_range_without_index_or_with_all_of_it() {
     let fixture = Fixture::open(settings(directory.path()), Clock::default());
     model.accept(&fixture, 300, &mut random).await;
     for polls in 0..15 {
-        let mut tick = std::pin::pin!(fixture.store.tick());
-        for _ in 0..polls {
-            if std::future::poll_fn(|context| std::task::Poll::Ready(tick.as_mut().poll(context).is_ready())).await {
-                break;
-            }
-            fixture.sync().await;
-        }
+        poll(std::pin::pin!(fixture.store.tick()), polls, &fixture).await;
         assert_eq!(model.check(directory.path()), 0);
     }
     tick(&fixture, 9).await;
