@@ -3,19 +3,19 @@
 use std::fmt::Write as _;
 use std::io::{self, Write};
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::cli::listen::shown;
 use crate::store::{Body, History, PastAttempt, PastDelivery, State};
 
 pub(super) fn run(history: &History, is_json: bool, out: &mut impl Write) -> io::Result<()> {
-    let mut fields = as_json(history);
+    let fields = as_json(history);
     if is_json {
-        return writeln!(out, "{}", printable(&Value::Object(fields).to_string()));
+        return writeln!(out, "{}", printable(&fields.to_string()));
     }
-    fields.remove("deliveries");
-    fields.remove("message");
-    for (name, value) in &fields {
+    // What the JSON form has, one a line; the rest follows in sentences.
+    let is_plain = |(name, _): &(&String, &Value)| !["deliveries", "message"].contains(&name.as_str());
+    for (name, value) in fields.as_object().into_iter().flatten().filter(is_plain) {
         writeln!(out, "{name:<17} {}", text(value))?;
     }
     for delivery in &history.deliveries {
@@ -87,10 +87,10 @@ pub(super) fn word(state: &State) -> &'static str {
     }
 }
 
-pub(super) fn as_json(history: &History) -> Map<String, Value> {
+pub(super) fn as_json(history: &History) -> Value {
     let facts = history.facts.as_ref();
     let message = if let Body::Kept(body) = &history.body { Some(String::from_utf8_lossy(body)) } else { None };
-    let fields = json!({
+    json!({
         "id": history.id.to_string(),
         "sequence": history.sequence.number,
         "wire_sequence": history.sequence.to_string(),
@@ -104,8 +104,7 @@ pub(super) fn as_json(history: &History) -> Map<String, Value> {
         "deploy_hash": facts.and_then(|facts| facts.deploy_hash.as_deref()),
         "deliveries": history.deliveries.iter().map(delivery_as_json).collect::<Vec<_>>(),
         "message": message,
-    });
-    if let Value::Object(fields) = fields { fields } else { Map::new() }
+    })
 }
 
 fn delivery_as_json(delivery: &PastDelivery) -> Value {

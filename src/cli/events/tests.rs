@@ -90,7 +90,8 @@ async fn fill(path: &Path) {
 }
 
 fn print(path: &Path, line: &[&str]) -> (u8, String, String) {
-    let line = ["x"].iter().chain(line).chain(&["--data", path.to_str().unwrap()]);
+    let data = ["--data", path.to_str().unwrap()];
+    let line = ["x"].iter().chain(line).chain(&data);
     let (mut out, mut errors) = (Vec::new(), Vec::new());
     let code = run(Command::try_parse_from(line).unwrap().events, &mut out, &mut errors).unwrap();
     (code, String::from_utf8(out).unwrap(), String::from_utf8(errors).unwrap())

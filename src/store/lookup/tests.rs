@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::Path;
+use std::task::Poll;
 
 use super::*;
 use crate::clock::Clock;
@@ -24,7 +25,7 @@ impl Model {
     async fn accept(&mut self, fixture: &Fixture, count: usize, random: &mut fastrand::Rng) {
         let end = self.events.len() + count;
         while self.events.len() < end {
-            let size = random.usize(1..=30).min(end - self.events.len());
+            let size = random.usize(1..=50).min(end - self.events.len());
             let deploys = self.events.len() as u64..;
             let batch: Vec<_> =
                 deploys.take(size).map(|n| candidate(&fixture.store, random.u64(..TOKENS), n, &["a"])).collect();
@@ -73,6 +74,9 @@ fn indexed(directory: &Path) -> u64 {
 async fn tick(fixture: &Fixture, times: usize) {
     for _ in 0..times {
         fixture.store.tick().await.unwrap();
+        // The writer looks after itself when it has answered; the second answer says that this is done.
+        fixture.sync().await;
+        fixture.sync().await;
     }
 }
 
@@ -117,20 +121,25 @@ async fn a_range_whose_index_was_begun_is_searched_without_and_built_again() {
     fixture.close().await;
 }
 
+/// Polls a future so many times, with time for the threads in between.
+async fn poll(mut future: std::pin::Pin<&mut impl Future>, times: usize, fixture: &Fixture) {
+    for _ in 0..times {
+        let is_ready = std::future::poll_fn(|context| Poll::Ready(future.as_mut().poll(context).is_ready()));
+        if is_ready.await {
+            return;
+        }
+        fixture.sync().await;
+    }
+}
+
 #[tokio::test]
 async fn an_abandoned_tick_leaves_a_range_without_index_or_with_all_of_it() {
     let directory = tempfile::tempdir().unwrap();
     let (mut model, mut random) = (Model::default(), fastrand::Rng::with_seed(9));
     let fixture = Fixture::open(settings(directory.path()), Clock::default());
     model.accept(&fixture, 300, &mut random).await;
-    for polls in 0..40 {
-        let mut tick = std::pin::pin!(fixture.store.tick());
-        for _ in 0..polls {
-            if std::future::poll_fn(|context| std::task::Poll::Ready(tick.as_mut().poll(context).is_ready())).await {
-                break;
-            }
-            fixture.sync().await;
-        }
+    for polls in 0..15 {
+        poll(std::pin::pin!(fixture.store.tick()), polls, &fixture).await;
         assert_eq!(model.check(directory.path()), 0);
     }
     tick(&fixture, 9).await;
