@@ -63,9 +63,9 @@ async fn fill(path: &Path) {
     let events = (0..3).map(|deploy| candidate(&store, deploy)).collect();
     store.accept(events).await.unwrap();
     let settle = |end| Change::Settle(Settlement { seq: 1, attempts: 2, body_bytes: 1, end });
-    let attempt = |number| {
+    let attempt = || {
         let detail = "\u{1b}[2Jgo away".to_owned();
-        Change::Attempt(Attempt { seq: 1, number, at: Timestamp(0), cause: "server", status: Some(503), detail })
+        Change::Attempt(Attempt { seq: 1, at: Timestamp(0), cause: "server", status: Some(503), detail })
     };
     let waiting = Waiting {
         seq: 1,
@@ -78,7 +78,7 @@ async fn fill(path: &Path) {
         blocking_since: None,
     };
     let changes = [
-        vec![settle(End::Delivered { status: Some(204) }), attempt(1)],
+        vec![settle(End::Delivered { status: Some(204) }), attempt()],
         vec![settle(End::Dead { cause: "refused", reason: "told to \u{7}".to_owned() })],
         vec![Change::Wait(waiting)],
     ];
