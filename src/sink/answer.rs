@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use reqwest::header::{HeaderMap, RETRY_AFTER};
 use reqwest::{Response, StatusCode};
+use tokio::time::{Instant, timeout_at};
 
 use super::{Cause, Failure, Outcome};
 use crate::clock::Timestamp;
@@ -11,15 +12,15 @@ use crate::clock::Timestamp;
 /// Bytes of an answer that are read at most; a longer one costs the connection.
 const READ_BYTES_MAX: usize = 64 * 1024;
 const SNIPPET_BYTES_MAX: usize = 1024;
-/// How long the rest of a success is waited for; it says nothing, but reading it lets the connection be used again.
-const DRAIN_TIME_MAX: Duration = Duration::from_secs(1);
+/// How long the body is waited for. The status has said what matters; reading to the end lets the connection be used
+/// again.
+const BODY_TIME_MAX: Duration = Duration::from_secs(1);
 
-/// Reads the answer and judges it.
+/// Reads the answer and judges it. A body that is slow or breaks off takes nothing away from what the status says.
 pub(super) async fn judge(mut response: Response, reject_on: &[u16], now: Timestamp) -> Outcome {
     let status = response.status();
     if status.is_success() {
-        // Whatever comes of the rest: the event was delivered.
-        let _drained = tokio::time::timeout(DRAIN_TIME_MAX, read(&mut response, 0)).await;
+        read(&mut response, 0).await;
         return Outcome::Delivered { status: Some(status.as_u16()) };
     }
     let after = retry_after(status, response.headers(), now);
@@ -51,10 +52,11 @@ fn retry_after(status: StatusCode, headers: &HeaderMap, now: Timestamp) -> Optio
     Some(date.saturating_sub(Duration::from_millis(now.0)))
 }
 
-/// Reads to the end, at most [`READ_BYTES_MAX`], and keeps the first `keep` bytes.
+/// Reads to the end, at most [`READ_BYTES_MAX`] and for [`BODY_TIME_MAX`], and keeps the first `keep` bytes.
 async fn read(response: &mut Response, keep: usize) -> Vec<u8> {
     let (mut kept, mut total) = (Vec::new(), 0);
-    while let Ok(Some(chunk)) = response.chunk().await {
+    let until = Instant::now() + BODY_TIME_MAX;
+    while let Ok(Ok(Some(chunk))) = timeout_at(until, response.chunk()).await {
         let wanted = keep.saturating_sub(kept.len()).min(chunk.len());
         kept.extend_from_slice(chunk.get(..wanted).unwrap_or_default());
         total += chunk.len();
