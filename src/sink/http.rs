@@ -13,6 +13,9 @@ use crate::config::{SinkName, TlsConfig};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// How often an HTTP/2 connection is asked whether it lives, and how long the answer may take. All requests share
+/// it, and one that times out does not end it, so a dead one would fail them all until the kernel gives up.
+const PING_EVERY: Duration = Duration::from_secs(10);
 /// How often certificate files are looked at.
 const FILES_EVERY: Duration = Duration::from_secs(5);
 
@@ -50,8 +53,9 @@ impl Http {
         if recipe.tls.dangerous_accept_any_certificate {
             tracing::warn!(sink = %recipe.sink, "dangerous_accept_any_certificate is on: anybody can pose as this sink");
         }
-        let client = recipe.client()?;
-        let present = Present { client, files: recipe.file_times(), looked_at: Instant::now() };
+        // Before they are read, so that a change in between is seen at the next look.
+        let files = recipe.file_times();
+        let present = Present { client: recipe.client()?, files, looked_at: Instant::now() };
         Ok(Self { recipe, present: Mutex::new(present) })
     }
 
@@ -94,6 +98,9 @@ impl Recipe {
             .connect_timeout(CONNECT_TIMEOUT.min(self.timeout))
             .pool_idle_timeout(IDLE_TIMEOUT)
             .pool_max_idle_per_host(self.connections)
+            .http2_keep_alive_interval(PING_EVERY.min(self.timeout))
+            .http2_keep_alive_timeout(PING_EVERY.min(self.timeout))
+            .http2_keep_alive_while_idle(true)
             .tls_version_min(tls::Version::TLS_1_2)
             .dns_resolver(self.guard.clone());
         if let Some(path) = &self.tls.ca_file {
