@@ -160,11 +160,14 @@ fn known_cause(error: &(dyn std::error::Error + 'static)) -> Option<Cause> {
     if error.is::<Unresolved>() {
         return Some(Cause::Dns);
     }
-    // A TLS failure comes wrapped in an I/O error, whose `source` skips what it wraps.
+    is_tls(error).then_some(Cause::Tls)
+}
+
+/// A TLS failure comes wrapped in I/O errors, one in the other, whose `source` skips what they wrap.
+fn is_tls(error: &(dyn std::error::Error + 'static)) -> bool {
     let wrapped = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-    let is_tls = error.is::<rustls::Error>() || wrapped.is_some_and(|inner| inner.is::<rustls::Error>());
-    is_tls.then_some(Cause::Tls)
+    error.is::<rustls::Error>() || wrapped.is_some_and(|inner| is_tls(inner))
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
