@@ -40,13 +40,12 @@ async fn statuses_are_judged_by_the_table() {
     ];
     for (status, headers, cause, is_rejected, pause) in cases {
         let found = outcome(answer(status, headers, "")).await;
+        let text = reqwest::StatusCode::from_u16(status).unwrap().to_string();
+        let failure = |cause| Failure { cause, status: Some(status), detail: text };
         let expected = match cause {
             None => Outcome::Delivered { status: Some(status) },
-            Some(cause) => {
-                let text = reqwest::StatusCode::from_u16(status).unwrap().to_string();
-                let failure = Failure { cause, status: Some(status), detail: text };
-                if is_rejected { Outcome::Reject { failure } } else { Outcome::Retry { failure, after: pause } }
-            }
+            Some(cause) if is_rejected => Outcome::Reject { failure: failure(cause) },
+            Some(cause) => Outcome::Retry { failure: failure(cause), after: pause },
         };
         assert_eq!(found, expected, "{status} {headers}");
     }

@@ -10,9 +10,10 @@ use rustls::pki_types::PrivateKeyDer;
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
 
 use super::server::{Server, answer};
 use super::*;
@@ -205,7 +206,7 @@ async fn http_2_is_spoken_where_it_is_offered_and_a_dead_connection_is_left() {
 
 /// Serves HTTP/2 alone. When told, it stops reading the first connection, but leaves it open.
 async fn http_2(tls: ServerConfig, freeze: Arc<Notify>) -> (JoinSet<()>, u16) {
-    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(tls));
+    let acceptor = TlsAcceptor::from(Arc::new(tls));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let mut tasks = JoinSet::new();
@@ -214,21 +215,30 @@ async fn http_2(tls: ServerConfig, freeze: Arc<Notify>) -> (JoinSet<()>, u16) {
         for number in 0.. {
             let (socket, _) = listener.accept().await.unwrap();
             let (acceptor, freeze) = (acceptor.clone(), Arc::clone(&freeze));
-            open.spawn(async move {
-                let Ok(stream) = acceptor.accept(socket).await else { return };
-                let service = service_fn(async |request: hyper::Request<hyper::body::Incoming>| {
-                    assert_eq!(request.version(), hyper::Version::HTTP_2);
-                    Ok::<_, hyper::Error>(hyper::Response::new(String::new()))
-                });
-                let serving = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
-                    .serve_connection(TokioIo::new(stream), service);
-                tokio::pin!(serving);
-                tokio::select! {
-                    _ = &mut serving => {}
-                    () = freeze.notified(), if number == 0 => std::future::pending().await,
+            let freeze = async move {
+                match number {
+                    0 => freeze.notified().await,
+                    _ => std::future::pending().await,
                 }
-            });
+            };
+            open.spawn(serve_http_2(acceptor, socket, freeze));
         }
     });
     (tasks, port)
+}
+
+/// Serves until the client leaves; from `freeze` on it neither reads nor closes.
+async fn serve_http_2(acceptor: TlsAcceptor, socket: TcpStream, freeze: impl Future<Output = ()>) {
+    let Ok(stream) = acceptor.accept(socket).await else { return };
+    let service = service_fn(async |request: hyper::Request<hyper::body::Incoming>| {
+        assert_eq!(request.version(), hyper::Version::HTTP_2);
+        Ok::<_, hyper::Error>(hyper::Response::new(String::new()))
+    });
+    let serving =
+        hyper::server::conn::http2::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(serving);
+    tokio::select! {
+        _ = &mut serving => {}
+        () = freeze => std::future::pending().await,
+    }
 }
