@@ -99,6 +99,11 @@ impl Breaker {
         }
     }
 
+    /// Whether everything waits for the end of one attempt.
+    pub(super) fn is_probing(&self) -> bool {
+        matches!(self, Self::Probing { .. })
+    }
+
     pub(super) fn is_open(&self) -> bool {
         !matches!(self, Self::Closed { .. })
     }

@@ -381,4 +381,4 @@ pub(crate) fn dead_letters(directory: &Path) -> Result<DeadLetters, OpenError> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -9,7 +9,7 @@ use crate::event::decode;
 
 const SINKS: [&str; 3] = ["a", "b", "c"];
 
-pub(super) fn settings(path: &Path) -> Settings {
+pub(crate) fn settings(path: &Path) -> Settings {
     let backlog = BacklogConfig { max_bytes: 1 << 40, on_full: OnFull::Expire };
     Settings {
         network: Network::Testnet,
@@ -26,35 +26,36 @@ pub(super) fn settings(path: &Path) -> Settings {
 }
 
 /// A store with its queues, and all that it needs to live.
-pub(super) struct Fixture {
-    pub(super) store: Store,
-    pub(super) queues: Vec<SinkStore>,
-    pub(super) metrics: Arc<Metrics>,
-    pub(super) lifecycle: Lifecycle,
+pub(crate) struct Fixture {
+    pub(crate) store: Store,
+    pub(crate) queues: Vec<SinkStore>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) lifecycle: Lifecycle,
+    pub(crate) clock: Clock,
 }
 
 impl Fixture {
-    pub(super) fn open(settings: Settings, clock: Clock) -> Self {
+    pub(crate) fn open(settings: Settings, clock: Clock) -> Self {
         let names: Vec<SinkName> = settings.sinks.iter().map(|(name, _)| name.clone()).collect();
         let (metrics, lifecycle) = (Metrics::new(&names), Lifecycle::default());
-        let opened = Store::open(settings, clock, Arc::clone(&metrics), &lifecycle).unwrap();
+        let opened = Store::open(settings, clock.clone(), Arc::clone(&metrics), &lifecycle).unwrap();
         let queues = opened.queues.into_iter().map(|(_, queue)| queue).collect();
-        Self { store: opened.store, queues, metrics, lifecycle }
+        Self { store: opened.store, queues, metrics, lifecycle, clock }
     }
 
-    pub(super) async fn close(self) {
+    pub(crate) async fn close(self) {
         self.lifecycle.drain().cancel();
         self.store.close().await.unwrap();
     }
 
     /// Waits until all that was handed over is durable.
-    pub(super) async fn sync(&self) {
+    pub(crate) async fn sync(&self) {
         self.queues[0].record_durably(Vec::new()).await.unwrap();
     }
 }
 
 /// An event of `token` whose identity is `deploy`.
-pub(super) fn candidate(store: &Store, token: u64, deploy: u64, sinks: &[&str]) -> Candidate {
+pub(crate) fn candidate(store: &Store, token: u64, deploy: u64, sinks: &[&str]) -> Candidate {
     let body = format!(
         r#"{{"data":{{"contract_package_hash":"aa","token_id":"{token}"}},"action":"updated","extra":{{"deploy_hash":"{deploy}"}}}}"#
     );

@@ -104,16 +104,14 @@ impl Group {
 
     /// Gives up the oldest deliveries while the sink is over its quota.
     async fn expire(&mut self) -> Result<(), Stopped> {
-        while self.config.backlog.on_full == OnFull::Expire {
-            let excess = self.metrics.pending_bytes.value().saturating_sub(self.config.backlog.max_bytes);
-            if excess == 0 {
-                break;
-            }
+        while self.config.backlog.on_full == OnFull::Expire && self.excess() > 0 {
+            // What is settled counts until that is durable, and must not cost others their place.
+            self.store.record_durably(self.queue.take_changes()).await?;
             if !self.queue.has_fresh_read() && self.store.has_fresh(self.queue.cursor()) && self.state.fetch.is_none() {
                 let page = self.store.fresh(self.queue.cursor(), PAGE).await?;
                 self.fetched(page);
             }
-            let expired = self.expire_some(excess);
+            let expired = self.expire_some(self.excess());
             if expired == 0 {
                 break;
             }
@@ -122,10 +120,13 @@ impl Group {
                 expired,
                 "the sink's backlog is over backlog.max_bytes: its oldest deliveries expired"
             );
-            // Durable before the next look, or the same bytes would be counted as excess again.
-            self.store.record_durably(self.queue.take_changes()).await?;
         }
         Ok(())
+    }
+
+    /// The bytes by which the sink is over its quota.
+    fn excess(&self) -> u64 {
+        self.metrics.pending_bytes.value().saturating_sub(self.config.backlog.max_bytes)
     }
 
     /// Gives up deliveries of together about `excess` bytes, in one transaction's bounds, and says how many.
@@ -288,7 +289,8 @@ impl Group {
         let now = Instant::now();
         let idle = self.state.looked_at.map_or(now, |at| at + IDLE_LOOK).max(now + Duration::from_millis(100));
         let is_full = self.queue.in_flight_count() >= self.config.concurrency;
-        if is_full || self.state.is_gone {
+        // Then an attempt that ends is what to wait for; what is due would only wake it again and again.
+        if is_full || self.state.is_gone || self.state.breaker.is_probing() {
             return idle;
         }
         // What is due cannot go before the pause is over or the breaker lets a probe through.
@@ -335,3 +337,6 @@ async fn fetched(fetch: &mut Option<Fetch>) -> Result<Page, Stopped> {
         None => std::future::pending().await,
     }
 }
+
+#[cfg(test)]
+mod tests;
