@@ -3,6 +3,7 @@
 //! 0 good, 1 it failed (or does not hold), 2 usage or configuration.
 
 mod check;
+mod data;
 mod dead_letters;
 mod demo;
 mod emulate;

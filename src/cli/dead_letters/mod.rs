@@ -6,18 +6,17 @@ mod list;
 mod show;
 
 use std::io::{self, Write};
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 
+use super::USAGE;
+use super::data::{Place, Which, which};
 use crate::clock::Clock;
-use crate::config::{self, SinkName, duration};
+use crate::config::{SinkName, duration};
 use crate::event::EventId;
 use crate::store::{DeadLetters, LetterFilter, OpenError, ReplayReport, dead_letters};
 
-/// The exit code for a configuration with faults.
-const FAULTY: u8 = 2;
 /// The exit code of `show` for a letter that does not exist.
 const NOT_FOUND: u8 = 1;
 
@@ -31,16 +30,6 @@ pub(crate) struct Args {
     verb: Verb,
     #[command(flatten)]
     place: Place,
-}
-
-#[derive(Clone, Debug, clap::Args)]
-struct Place {
-    /// The configuration file, for its store.path [default: `$CSPR_RELAY_CONFIG`, or else `./cspr-relay.yaml`]
-    #[arg(long, global = true, value_name = "FILE", conflicts_with = "data")]
-    config: Option<PathBuf>,
-    /// The relay's data directory; no configuration is needed then
-    #[arg(long, global = true, value_name = "DIR")]
-    data: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug, clap::Subcommand)]
@@ -97,21 +86,6 @@ struct Filters {
     older_than: Option<Duration>,
 }
 
-/// How a letter is named.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Which {
-    Id(EventId),
-    Sequence(u64),
-}
-
-fn which(text: &str) -> Result<Which, String> {
-    // On the wire a sequence is `<epoch>-<number>` in hex; in a store the number is enough.
-    let on_wire = text.split_once('-').and_then(|(_, number)| u64::from_str_radix(number, 16).ok());
-    let number = on_wire.or_else(|| text.parse().ok()).map(Which::Sequence);
-    let id = text.parse().ok().map(Which::Id);
-    id.or(number).ok_or_else(|| "expected an event id (`evt_…`) or a sequence number".to_owned())
-}
-
 impl From<Filters> for LetterFilter {
     fn from(filters: Filters) -> Self {
         let Filters { sink, cause, token, older_than } = filters;
@@ -125,17 +99,7 @@ fn name(sink: String) -> SinkName {
 
 /// Does what the verb says and gives the exit code.
 pub(crate) fn run(args: Args, out: &mut impl Write, errors: &mut impl Write) -> anyhow::Result<u8> {
-    let path = match args.place.data {
-        Some(path) => path,
-        None => match config::load(&config::locate(args.place.config)) {
-            Ok(loaded) => loaded.config.store.path,
-            Err(faults) => {
-                faults.0.iter().try_for_each(|fault| writeln!(errors, "{fault}\n"))?;
-                writeln!(errors, "The data directory could not be learnt from there; --data names it directly.")?;
-                return Ok(FAULTY);
-            }
-        },
-    };
+    let Some(path) = args.place.directory(errors)? else { return Ok(USAGE) };
     let letters = dead_letters(&path).with_context(|| format!("looking for dead letters in {}", path.display()))?;
     let clock = Clock::default();
     match args.verb {
