@@ -27,12 +27,7 @@ impl Times {
 }
 
 /// Lets events come at `rate` for `seconds` and measures those of the sink that leads to `/ok`.
-pub(crate) fn measure(
-    receiver: &Receiver,
-    sinks: &[Sink],
-    rate: f64,
-    seconds: u64,
-) -> anyhow::Result<(Times, Usage)> {
+pub(crate) fn measure(receiver: &Receiver, sinks: &[Sink], rate: f64, seconds: u64) -> anyhow::Result<(Times, Usage)> {
     let runtime = bare::runtime()?;
     let count = (rate * seconds as f64) as u64;
     let place = Place::new()?;

@@ -33,14 +33,9 @@ impl Receiver {
         let serving = Arc::clone(&shared);
         std::thread::Builder::new().name("receiver".to_owned()).spawn(move || -> anyhow::Result<()> {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            runtime.block_on(async {
-                let listener = TcpListener::bind("127.0.0.1:0").await?;
-                sender.send(listener.local_addr()?)?;
-                loop {
-                    let (socket, _) = listener.accept().await?;
-                    tokio::spawn(serve(socket, Arc::clone(&serving)));
-                }
-            })
+            let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0"))?;
+            sender.send(listener.local_addr()?)?;
+            Ok(runtime.block_on(accept(listener, serving))?)
         })?;
         let address = started.recv().context("starting the receiver")?;
         Ok(Self { address, shared })
@@ -71,6 +66,13 @@ impl Receiver {
 
     pub(crate) fn take_arrivals(&self) -> Vec<(u64, Instant)> {
         self.shared.arrivals.lock().unwrap_or_else(PoisonError::into_inner).take().unwrap_or_default()
+    }
+}
+
+async fn accept(listener: TcpListener, shared: Arc<Shared>) -> std::io::Result<()> {
+    loop {
+        let (socket, _) = listener.accept().await?;
+        tokio::spawn(serve(socket, Arc::clone(&shared)));
     }
 }
 

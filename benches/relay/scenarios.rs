@@ -1,6 +1,6 @@
 //! What is measured, one function for each group of figures.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::latency::{self, Times};
 use crate::receiver::Receiver;
@@ -59,7 +59,11 @@ fn append(place: &Place, events: usize, size: Size, report: &mut Report) -> anyh
     let rounds_per_second = rounds as f64 / times.iter().sum::<Duration>().as_secs_f64();
     let appended = rounds_per_second * events as f64;
     let row = Row::new(format!("bare: append and fdatasync, {events} events at a time"), rate(appended));
-    report.add(row.ratio(format!("p50 {} p99 {}", millis(Times(times.clone()).at(0.5)), millis(Times(times).at(0.99)))));
+    report.add(row.ratio(format!(
+        "p50 {} p99 {}",
+        millis(Times(times.clone()).at(0.5)),
+        millis(Times(times).at(0.99))
+    )));
     Ok(appended)
 }
 
@@ -96,7 +100,7 @@ fn carry(
     let began = receiver.wait_for(before + 1, BOUND)?;
     let ended = receiver.wait_for(before + count, BOUND)?;
     let usage = Usage::since(&relay.process, cpu, count);
-    Ok((count as f64 / (ended - began).as_secs_f64(), usage, relay.batches()?.mean))
+    Ok((count as f64 / (ended - began).as_secs_f64(), usage, relay.batch_mean()?))
 }
 
 /// Accepts `count` events for a sink that takes none.
@@ -135,7 +139,7 @@ fn empty(place: &Place, count: u64, receiver: &Receiver, bare: Bare, report: &mu
 fn backlog(size: Size, receiver: &Receiver, bare: Bare, alone: f64, report: &mut Report) -> anyhow::Result<()> {
     let place = Place::new()?;
     let (relay, accepted, usage) = fill(&place, size.backlog, 4, receiver)?;
-    let appended = append(&place, relay.batches()?.mean as usize, size, report)?;
+    let appended = append(&place, relay.batch_mean()? as usize, size, report)?;
     let row = Row::new("WebSocket → durable", rate(accepted)).aim("≥ 50,000/s").usage(usage);
     let shares = format!("{} of reading, {} of appending", share(accepted, bare.read), share(accepted, appended));
     report.add(row.ratio(shares));
@@ -186,7 +190,6 @@ fn times_of(time: Duration, of: Duration) -> String {
 
 fn isolation(size: Size, receiver: &Receiver, report: &mut Report) -> anyhow::Result<()> {
     const RATE: f64 = 500.0;
-    let began = Instant::now();
     let live = || webhook("live", receiver, "ok", IN_FLIGHT);
     let (alone, usage) = latency::measure(receiver, &[live()], RATE, size.latency_seconds)?;
     let figure = |times: &Times| format!("p50 {} p99 {}", millis(times.at(0.5)), millis(times.at(0.99)));
@@ -195,6 +198,5 @@ fn isolation(size: Size, receiver: &Receiver, report: &mut Report) -> anyhow::Re
     let (beside, usage) = latency::measure(receiver, &sinks, RATE, size.latency_seconds)?;
     let row = Row::new("the same beside one that hangs and one that fails", figure(&beside)).usage(usage);
     report.add(row.ratio(format!("p99 {}", times_of(beside.at(0.99), alone.at(0.99)))).aim("≤ 1.2 ×"));
-    let _elapsed = began.elapsed();
     Ok(())
 }
