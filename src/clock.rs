@@ -50,6 +50,7 @@ impl Clock {
     }
 
     /// Moves the clock by `millis`, forwards or back.
+    #[cfg_attr(not(test), expect(dead_code, reason = "tests in this process are its users"))]
     pub(crate) fn shift(&self, millis: i64) {
         self.shift_ms.fetch_add(millis, Ordering::Relaxed);
     }

@@ -33,9 +33,7 @@ impl Receiver {
         let serving = Arc::clone(&shared);
         std::thread::Builder::new().name("receiver".to_owned()).spawn(move || -> anyhow::Result<()> {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0"))?;
-            sender.send(listener.local_addr()?)?;
-            Ok(runtime.block_on(accept(listener, serving))?)
+            runtime.block_on(listen(sender, serving))
         })?;
         let address = started.recv().context("starting the receiver")?;
         Ok(Self { address, shared })
@@ -69,7 +67,9 @@ impl Receiver {
     }
 }
 
-async fn accept(listener: TcpListener, shared: Arc<Shared>) -> std::io::Result<()> {
+async fn listen(address: mpsc::Sender<SocketAddr>, shared: Arc<Shared>) -> anyhow::Result<()> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    address.send(listener.local_addr()?)?;
     loop {
         let (socket, _) = listener.accept().await?;
         tokio::spawn(serve(socket, Arc::clone(&shared)));

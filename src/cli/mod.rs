@@ -6,6 +6,7 @@ mod check;
 mod dead_letters;
 mod demo;
 mod emulate;
+mod events;
 mod listen;
 mod run;
 mod secret;
@@ -53,6 +54,7 @@ enum Command {
     Check(check::Check),
     Demo(demo::Args),
     Emulate(Box<emulate::Args>),
+    Events(events::Args),
     Listen(listen::Args),
     DeadLetters(dead_letters::Args),
     Secret(secret::Args),
@@ -100,6 +102,7 @@ async fn execute(command: Command, home: Option<demo::Home>) -> ExitCode {
         },
         (Command::Check(args), _) => coded(check::run(&args, &mut out, &mut errors).map_err(Into::into)),
         (Command::Emulate(args), _) => ended(emulate::run(*args, &mut out).await),
+        (Command::Events(args), _) => coded(events::run(args, &mut out, &mut errors)),
         (Command::Listen(args), _) => ended(listen::run(args, &mut out).await),
         (Command::DeadLetters(args), _) => coded(dead_letters::run(args, &mut out, &mut errors)),
         (Command::Secret(args), _) => ended(secret::run(&args, &mut out)),

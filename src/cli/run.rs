@@ -1,10 +1,11 @@
 //! `cspr-relay run`: the relay itself.
 
+use std::convert::Infallible;
 use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::Args;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::app::{App, Stop};
 use crate::config::{self, Loaded};
@@ -38,24 +39,45 @@ pub(crate) async fn run(args: Run) -> Result<(), Option<anyhow::Error>> {
 
 async fn serve(config: config::Config) -> anyhow::Result<()> {
     let (path, sinks, routes) = (config.store.path.clone(), config.sinks.len(), config.routes.len());
-    let app = tokio::task::spawn_blocking(|| App::build(config)).await.context("opening the store")??;
+    // From the first moment: as process 1 of a container an unhandled SIGTERM would be ignored.
+    let mut signals = Signals::new()?;
+    let opening = tokio::task::spawn_blocking(|| App::build(config));
+    let app = tokio::select! {
+        opened = opening => opened.context("opening the store")??,
+        () = signals.next() => return Ok(()),
+    };
     let running = app.start()?;
     tracing::info!(store = %path.display(), sinks, routes, version = env!("CARGO_PKG_VERSION"), "the relay is running");
     let stop = running.stop_handle();
     tokio::select! {
         ended = running.stopped() => ended,
-        never = signals(stop) => never,
+        never = signals.turn_into(stop) => match never {},
     }
 }
 
-/// Turns signals into requests to stop; the first one is polite.
-async fn signals(stop: Stop) -> anyhow::Result<()> {
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    loop {
+/// What an orchestrator or a terminal sends to end the relay.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    async fn next(&mut self) {
         tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
         }
-        stop.request();
+    }
+
+    /// Each signal is a request to stop; the first one is polite.
+    async fn turn_into(mut self, stop: Stop) -> Infallible {
+        loop {
+            self.next().await;
+            stop.request();
+        }
     }
 }

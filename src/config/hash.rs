@@ -5,7 +5,7 @@ use crate::event;
 const PREFIXES: [&str; 5] = ["contract-package-wasm", "contract-package-", "contract-", "account-hash-", "hash-"];
 
 /// The 64 lower-case hex digits of a hash.
-pub(super) fn hash(text: &str) -> Result<String, String> {
+pub(crate) fn hash(text: &str) -> Result<String, String> {
     let digits = without_prefix(text)?;
     match digits.chars().find(|c| !c.is_ascii_hexdigit()) {
         Some(wrong) => Err(format!("a hash consists of hex digits, and `{wrong}` is none")),

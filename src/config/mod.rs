@@ -32,6 +32,7 @@ use reqwest::Url;
 use crate::event::{Network, Stream};
 
 pub use fault::{Fault, Faults};
+pub(crate) use hash::hash;
 pub use load::{Loaded, load, locate};
 pub(crate) use quantity::duration;
 pub use secret::Secret;

@@ -264,7 +264,6 @@ impl Group {
         );
         self.queue.record(Change::Attempt(Attempt {
             seq,
-            number,
             at: now.wall,
             cause: failure.cause.as_str(),
             status: failure.status,

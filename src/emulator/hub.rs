@@ -69,8 +69,10 @@ impl Tally {
 /// What a client asked for at the upgrade.
 #[derive(Clone, Debug)]
 pub(crate) struct Asked {
+    #[cfg_attr(not(test), expect(dead_code, reason = "tests in this process are its users"))]
     pub(crate) address: String,
     /// Names in lower case.
+    #[cfg_attr(not(test), expect(dead_code, reason = "tests in this process are its users"))]
     pub(crate) headers: BTreeMap<String, String>,
 }
 

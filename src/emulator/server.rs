@@ -53,6 +53,7 @@ impl Emulator {
         Ok(Self { address, hub })
     }
 
+    #[cfg_attr(not(test), expect(dead_code, reason = "tests in this process are its users"))]
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
@@ -69,11 +70,13 @@ impl Emulator {
     }
 
     /// Lets `fault` happen at once on every connection that is up.
+    #[cfg_attr(not(test), expect(dead_code, reason = "tests in this process are its users"))]
     pub(crate) fn inject(&self, fault: Fault) {
         self.hub.inject(fault);
     }
 
     /// Answers the next `times` handshakes with `refusal`.
+    #[cfg_attr(not(test), expect(dead_code, reason = "tests in this process are its users"))]
     pub(crate) fn refuse_next(&self, times: usize, refusal: &Refusal) {
         self.hub.refuse_next(times, refusal);
     }
@@ -97,11 +100,13 @@ impl Emulator {
     }
 
     /// Every distinct event sent so far, if [`Settings::keeps_sent`].
+    #[cfg_attr(not(test), expect(dead_code, reason = "tests in this process are its users"))]
     pub(crate) fn sent(&self) -> Vec<Arc<Event>> {
         self.hub.sent()
     }
 
     /// The upgrade requests so far, the last 1,024 of them.
+    #[cfg_attr(not(test), expect(dead_code, reason = "tests in this process are its users"))]
     pub(crate) fn asked(&self) -> Vec<Asked> {
         self.hub.asked()
     }

@@ -97,8 +97,11 @@ impl Subject<'_> {
     }
 }
 
-/// The lane of a token, as events of `stream` have it.
+/// The lane of a token, as events of `stream` have it; `None` for a stream whose lanes are not of single tokens.
 pub(crate) fn token_lane(stream: Stream, contract_package: &str, token_id: &str) -> Option<LaneKey> {
+    if !stream.fields().lane.contains(&"/data/token_id") {
+        return None;
+    }
     let facts =
         Facts { contract_package: Some(contract_package.into()), token_id: Some(token_id.into()), ..Facts::default() };
     Subject { network: Network::Mainnet, stream, facts: &facts, state: &[] }.lane()

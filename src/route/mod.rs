@@ -67,10 +67,6 @@ impl Router {
 }
 
 impl Matched {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.sinks.is_empty()
-    }
-
     fn add(&mut self, sink: &SinkName, route: &Arc<str>) {
         match self.sinks.iter_mut().find(|entry| entry.sink == *sink) {
             Some(entry) => entry.routes.push(Arc::clone(route)),

@@ -50,7 +50,7 @@ fn a_list_is_an_or_and_keys_are_an_and() {
         (true, none()),
     ] {
         let router = Router::new(&[keys(Stream::NftTokens, matcher.clone())]);
-        assert_eq!(!router.route(Stream::NftTokens, &transfer()).is_empty(), expected, "{matcher:?}");
+        assert_eq!(!router.route(Stream::NftTokens, &transfer()).sinks.is_empty(), expected, "{matcher:?}");
     }
 }
 
@@ -63,7 +63,7 @@ fn what_an_event_lacks_matches_no_list() {
         MatchKeys { token_id: list(&[""]), ..none() },
     ] {
         let router = Router::new(&[keys(Stream::NftTokens, matcher)]);
-        assert!(router.route(Stream::NftTokens, &Facts::default()).is_empty());
+        assert!(router.route(Stream::NftTokens, &Facts::default()).sinks.is_empty());
     }
 }
 
@@ -81,7 +81,7 @@ fn a_sink_gets_an_event_once_with_the_names_of_all_routes() {
         .map(|entry| (entry.sink.to_string(), entry.routes.iter().map(|name| &**name).collect()))
         .collect();
     assert_eq!(seen, [("bus".to_owned(), vec!["b", "a"]), ("hook".to_owned(), vec!["b"])]);
-    assert!(router.route(Stream::Blocks, &transfer()).is_empty());
+    assert!(router.route(Stream::Blocks, &transfer()).sinks.is_empty());
 }
 
 fn packages(count: usize) -> MatchKeys {
@@ -208,7 +208,7 @@ proptest! {
         let router = Router::new(&routes);
         let subscriptions = subscriptions(&routes, push_down);
         for (stream, facts) in &events {
-            let is_wanted = !router.route(*stream, facts).is_empty();
+            let is_wanted = !router.route(*stream, facts).sinks.is_empty();
             let arrives = subscriptions.iter().any(|subscription| is_sent(subscription, *stream, facts));
             prop_assert!(arrives || !is_wanted, "{stream} {facts:?} {subscriptions:?}");
         }

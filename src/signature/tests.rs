@@ -63,7 +63,8 @@ fn verification_names_what_is_wrong() {
     let good = sign(&keys, "evt_1", 1000, b"body");
     let other_key = sign(&[key(VECTORS[1].secret)], "evt_1", 1000, b"body");
     let listed = format!("v1a,AAAA v2,x {other_key} {good}");
-    let cases: [(&str, &str, &str, u64, Result<(), VerifyError>); 12] = [
+    type Case<'a> = (&'a str, &'a str, &'a str, u64, Result<(), VerifyError>);
+    let cases: [Case<'_>; 12] = [
         ("evt_1", "1000", &good, 1000, Ok(())),
         ("evt_1", "1000", &listed, 1000, Ok(())),
         ("evt_1", "1000", &good, 1300, Ok(())),

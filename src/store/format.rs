@@ -233,6 +233,12 @@ impl Batch {
         (self.first..).zip(&self.records)
     }
 
+    /// What it says of one event, if it holds it.
+    pub(super) fn record(&self, seq: u64) -> Option<&Record> {
+        let offset = seq.checked_sub(self.first).and_then(|offset| usize::try_from(offset).ok());
+        self.records.get(offset?)
+    }
+
     pub(super) fn last(&self) -> u64 {
         (self.first + self.records.len() as u64).saturating_sub(1)
     }

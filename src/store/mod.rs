@@ -42,9 +42,11 @@ mod accept;
 mod dead;
 mod error;
 mod format;
+mod history;
 mod known;
 mod letters;
 mod lock;
+mod lookup;
 mod reader;
 mod recent;
 mod schema;
@@ -63,6 +65,7 @@ use bytes::Bytes;
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 
 pub(crate) use error::{OpenError, Stopped};
+pub(crate) use history::{Body, Events, History, PastDelivery, State};
 pub(crate) use letters::{DeadLetters, LetterFilter, Listed, PastAttempt, ReplayReport};
 pub(crate) use reader::{Claimed, Page};
 
@@ -171,8 +174,6 @@ pub(crate) struct Held {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Attempt {
     pub(crate) seq: u64,
-    /// 1 for the first.
-    pub(crate) number: u32,
     pub(crate) at: Timestamp,
     pub(crate) cause: &'static str,
     pub(crate) status: Option<u16>,
@@ -183,6 +184,7 @@ pub(crate) struct Attempt {
 #[derive(Clone)]
 pub(crate) struct Store {
     commands: mpsc::Sender<Command>,
+    reader: Reader,
     accepts: Arc<Semaphore>,
     sinks: Arc<[(SinkName, SinkId)]>,
     /// Sinks that have deliveries but are not configured, with the number of these.
@@ -269,8 +271,22 @@ impl Store {
     }
 
     /// Lets the store look after itself: retention, space, index building. To be called about once a second.
+    ///
+    /// A range of events that was closed gets its index here, a part with each commit, so that no commit is held up.
+    /// Dropping the call in between leaves the range without, and it is built again.
     pub(crate) async fn tick(&self) -> Result<(), Stopped> {
-        self.commands.send(Command::Tick).await.map_err(|_| Stopped)
+        self.commands.send(Command::Tick).await.map_err(|_| Stopped)?;
+        let mut rows = self.reader.index().await?.into_iter().peekable();
+        while rows.peek().is_some() {
+            let rows = rows.by_ref().take(lookup::COMMIT_ROWS_MAX).collect();
+            let (done, durable) = oneshot::channel();
+            self.commands.send(Command::Index { rows, done }).await.map_err(|_| Stopped)?;
+            if durable.await.is_err() {
+                // There is no room for it now.
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Waits until everything handed over so far is durable, then closes the file.
@@ -352,6 +368,11 @@ impl fmt::Debug for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Store").field("sinks", &self.sinks).finish_non_exhaustive()
     }
+}
+
+/// The events in the directory of a relay, running or not. Reads only.
+pub(crate) fn events(directory: &Path) -> Result<Events, OpenError> {
+    Events::open(directory)
 }
 
 /// The dead letters in the directory of a relay, running or not. Reads only.

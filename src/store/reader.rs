@@ -15,8 +15,8 @@ use tokio::sync::{mpsc, oneshot};
 use super::dead::DeadLetter;
 use super::error::{OpenError, Stopped};
 use super::format::{Batch, Damaged, Record, open_body};
-use super::{SinkId, schema};
-use crate::clock::Timestamp;
+use super::{SinkId, lookup, schema};
+use crate::clock::{Timestamp, monotonic};
 use crate::event::{self, Event, Network, Sequence};
 use crate::lifecycle::Lifecycle;
 use crate::metrics::Metrics;
@@ -57,6 +57,7 @@ impl Page {
 enum Request {
     Fresh { sink: SinkId, after: u64, max: usize, reply: oneshot::Sender<Page> },
     Load { sink: SinkId, seq: u64, reply: oneshot::Sender<Claimed> },
+    Index { reply: oneshot::Sender<Vec<lookup::Row>> },
 }
 
 /// Asks the reading thread. Clones share it.
@@ -100,6 +101,13 @@ impl Reader {
         self.requests.send(Request::Load { sink, seq, reply }).await.map_err(|_| Stopped)?;
         claimed.await.map_err(|_| Stopped)
     }
+
+    /// The index of the oldest closed range that has none; empty if there is no such range.
+    pub(super) async fn index(&self) -> Result<Vec<lookup::Row>, Stopped> {
+        let (reply, rows) = oneshot::channel();
+        self.requests.send(Request::Index { reply }).await.map_err(|_| Stopped)?;
+        rows.await.map_err(|_| Stopped)
+    }
 }
 
 struct Worker {
@@ -120,6 +128,9 @@ impl Worker {
             }
             Request::Load { sink, seq, reply } => {
                 let _unwanted = reply.send(self.reading(|worker| worker.load(sink, seq))?);
+            }
+            Request::Index { reply } => {
+                let _unwanted = reply.send(self.index()?);
             }
         }
         Ok(())
@@ -185,6 +196,16 @@ impl Worker {
         self.facts.metrics.store.damaged_rows.increment();
         let reason = "what the store kept of it is damaged or missing".to_owned();
         Ok(Claimed { seq, lane: 0, body_bytes: 0, content: Err(reason) })
+    }
+
+    fn index(&self) -> rusqlite::Result<Vec<lookup::Row>> {
+        let Some(first) = lookup::due(&self.connection)? else { return Ok(Vec::new()) };
+        let started = monotonic();
+        let index = lookup::build(&self.connection, first)?;
+        index.damaged.iter().try_for_each(|batch| self.damaged_batch(*batch).map(drop))?;
+        let micros = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+        tracing::debug!(first, micros, "a range of events got its index");
+        Ok(index.rows)
     }
 
     /// The batch that holds `seq`, or else the next one. A damaged one gives the last number that it can have held.

@@ -17,6 +17,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, 
 use super::dead::DeadLetter;
 use super::format::{Batch, Record};
 use super::known::Known;
+use super::lookup;
 use crate::clock::Timestamp;
 use crate::config::{DeadLettersConfig, DedupConfig, StoreConfig};
 use crate::metrics::Metrics;
@@ -130,6 +131,7 @@ impl Space {
         let stepped = self.forget_ids(&transaction, known, now).and_then(|()| {
             self.drop_history(&transaction, now)?;
             self.drop_batches(&transaction)?;
+            lookup::drop_gone(&transaction)?;
             DeadLetter::expire(&transaction, &self.dead_letters, now, EVENTS_MAX)?;
             drop_quarantine(&transaction)?;
             self.give_back(&transaction)?;

@@ -78,7 +78,7 @@ pub(super) fn open(
     let work = move || writer.run(inbox).unwrap_or_else(|reason| watch.fail(reason));
     lifecycle.spawn_thread("store-writer", work).map_err(OpenError::Thread)?;
     let accepts = Arc::new(Semaphore::new(ACCEPTS_MAX));
-    Ok(Opened { store: Store { commands, accepts, sinks, parked }, queues })
+    Ok(Opened { store: Store { commands, reader, accepts, sinks, parked }, queues })
 }
 
 fn state(queue: &Queue, backlog: &BacklogConfig, bell: &Arc<Bell>, metrics: Option<&Arc<SinkMetrics>>) -> SinkState {

@@ -31,16 +31,15 @@ pub(super) struct Fixture {
     pub(super) queues: Vec<SinkStore>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) lifecycle: Lifecycle,
-    pub(super) clock: Clock,
 }
 
 impl Fixture {
     pub(super) fn open(settings: Settings, clock: Clock) -> Self {
         let names: Vec<SinkName> = settings.sinks.iter().map(|(name, _)| name.clone()).collect();
         let (metrics, lifecycle) = (Metrics::new(&names), Lifecycle::default());
-        let opened = Store::open(settings, clock.clone(), Arc::clone(&metrics), &lifecycle).unwrap();
+        let opened = Store::open(settings, clock, Arc::clone(&metrics), &lifecycle).unwrap();
         let queues = opened.queues.into_iter().map(|(_, queue)| queue).collect();
-        Self { store: opened.store, queues, metrics, lifecycle, clock }
+        Self { store: opened.store, queues, metrics, lifecycle }
     }
 
     pub(super) async fn close(self) {

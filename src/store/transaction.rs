@@ -4,6 +4,7 @@ use rusqlite::{OptionalExtension, TransactionBehavior, params};
 
 use super::dead::DeadLetter;
 use super::format::{Batch, Decoder, Encoder, Table, seal, seal_into};
+use super::lookup;
 use super::{Attempt, Change, End, Held, Quarantined, Settlement, SinkId, Waiting};
 use crate::clock::Timestamp;
 
@@ -11,6 +12,9 @@ use crate::clock::Timestamp;
 pub(super) const DELIVERED: u8 = 1;
 pub(super) const DEAD: u8 = 2;
 pub(super) const EXPIRED: u8 = 3;
+
+/// Failed attempts of one delivery that are kept.
+const ATTEMPTS_MAX: u64 = 200;
 
 /// An open write transaction. Dropping it without [`Self::commit`] rolls it back.
 pub(super) struct Transaction<'c> {
@@ -54,6 +58,11 @@ impl<'c> Transaction<'c> {
         let row = seal(Table::Quarantine, &[number], &out.0);
         self.inner.prepare_cached("INSERT INTO quarantine VALUES (?1, ?2)")?.execute(params![number, row])?;
         Ok(())
+    }
+
+    pub(super) fn index(&self, row: &lookup::Row) -> rusqlite::Result<()> {
+        let sql = "INSERT OR REPLACE INTO lookup VALUES (?1, ?2, ?3, ?4)";
+        self.inner.prepare_cached(sql)?.execute(params![row.kind as u8, row.first, row.bucket, row.row]).map(drop)
     }
 
     pub(super) fn change(&self, sink: SinkId, change: &Change, now: Timestamp) -> rusqlite::Result<()> {
@@ -103,11 +112,16 @@ impl<'c> Transaction<'c> {
         self.inner.prepare_cached(sql)?.execute(params![sink.0, held.seq, row]).map(drop)
     }
 
+    /// Attempts get numbers of the record's own: a replay counts anew, and a slow-down does not count at all. Beyond
+    /// [`ATTEMPTS_MAX`] the last row is written over.
     fn attempt(&self, sink: SinkId, attempt: &Attempt) -> rusqlite::Result<()> {
-        let key = [sink.0.into(), attempt.seq, attempt.number.into()];
-        let row = seal(Table::Attempt, &key, &attempt.encode());
+        let next = "SELECT coalesce(max(number), 0) + 1 FROM attempt WHERE sink = ?1 AND seq = ?2";
+        let key = params![sink.0, attempt.seq];
+        let number: u64 = self.inner.prepare_cached(next)?.query_row(key, |row| row.get(0))?;
+        let number = number.min(ATTEMPTS_MAX);
+        let row = seal(Table::Attempt, &[sink.0.into(), attempt.seq, number], &attempt.encode());
         let sql = "INSERT OR REPLACE INTO attempt VALUES (?1, ?2, ?3, ?4)";
-        self.inner.prepare_cached(sql)?.execute(params![sink.0, attempt.seq, attempt.number, row]).map(drop)
+        self.inner.prepare_cached(sql)?.execute(params![sink.0, attempt.seq, number, row]).map(drop)
     }
 
     /// Copies all that is known of an event into a dead letter.

@@ -14,6 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use super::accept::Accepting;
 use super::lock::Lock;
+use super::lookup;
 use super::space::{Room, Space, is_full};
 use super::transaction::Transaction;
 use super::{Bell, Candidate, Change, End, Quarantined, SinkId};
@@ -37,6 +38,11 @@ pub(super) enum Command {
         changes: Vec<Change>,
     },
     Quarantine(Quarantined),
+    /// Answered when the rows are durable; the answer is dropped with them if there is no room.
+    Index {
+        rows: Vec<lookup::Row>,
+        done: oneshot::Sender<()>,
+    },
     Tick,
     /// Answered when everything before it is durable.
     Sync {
@@ -74,6 +80,7 @@ struct Plan {
     permits: Vec<OwnedSemaphorePermit>,
     changes: Vec<(SinkId, Vec<Change>)>,
     quarantine: Vec<Quarantined>,
+    indexes: Vec<(Vec<lookup::Row>, oneshot::Sender<()>)>,
     synced: Vec<oneshot::Sender<()>>,
     close: Option<oneshot::Sender<()>>,
     has_tick: bool,
@@ -88,6 +95,7 @@ impl Plan {
             }
             Command::Changes { sink, changes } => self.changes.push((sink, changes)),
             Command::Quarantine(message) => self.quarantine.push(message),
+            Command::Index { rows, done } => self.indexes.push((rows, done)),
             Command::Tick => self.has_tick = true,
             Command::Sync { done } => self.synced.push(done),
             Command::Close { done } => self.close = Some(done),
@@ -119,7 +127,7 @@ impl Plan {
     }
 
     fn has_changes(&self) -> bool {
-        !self.changes.is_empty() || !self.quarantine.is_empty()
+        !self.changes.is_empty() || !self.quarantine.is_empty() || !self.indexes.is_empty()
     }
 }
 
@@ -152,6 +160,9 @@ impl Writer {
     /// Commits what has gathered. Events that find no room stay in the plan, and whoever handed them over waits.
     fn commit(&mut self, plan: &mut Plan) -> rusqlite::Result<()> {
         let room = self.room()?;
+        if room == Room::None {
+            plan.indexes.clear();
+        }
         let with_events = room == Room::Some && !plan.events.is_empty();
         if !with_events && !plan.has_changes() {
             return Ok(());
@@ -165,6 +176,7 @@ impl Writer {
     /// The disk is full: settlements go first, with the room that was kept for them; events wait.
     fn commit_without_room(&mut self, plan: &mut Plan, error: &rusqlite::Error) -> rusqlite::Result<()> {
         self.space.disk_is_full(error);
+        plan.indexes.clear();
         self.metrics.store.intake_waits.set(1);
         match self.try_commit(plan, false) {
             Err(error) if is_full(&error) => {
@@ -202,6 +214,10 @@ impl Writer {
         self.count(plan);
         plan.changes.clear();
         plan.quarantine.clear();
+        for (_, done) in plan.indexes.drain(..) {
+            // Whoever no longer waits was aborted.
+            let _unwanted = done.send(());
+        }
         if with_events {
             self.accepting.publish(offer, &self.sinks);
             plan.permits.clear();
@@ -241,6 +257,7 @@ fn write(
         changes.iter().try_for_each(|change| transaction.change(*sink, change, now))?;
     }
     plan.quarantine.iter().try_for_each(|message| transaction.quarantine(message, now))?;
+    plan.indexes.iter().flat_map(|(rows, _)| rows).try_for_each(|row| transaction.index(row))?;
     kill_point("store-in-commit");
     transaction.commit()?;
     accepting.learn(new_routes);

@@ -178,8 +178,11 @@ fn replay(letters: &DeadLetters, filter: &LetterFilter, clock: &Clock, apply: bo
 
 fn tell(report: &ReplayReport, is_dry: bool, out: &mut impl Write) -> io::Result<()> {
     let ReplayReport { replayed, superseded, skipped } = *report;
-    let (would, when) = if is_dry { ("would wait", "") } else { ("wait", " for the next start of the relay") };
-    writeln!(out, "{replayed} dead letters {would} again{when}.")?;
+    let (noun, wait) = if replayed == 1 { ("letter", "waits") } else { ("letters", "wait") };
+    match is_dry {
+        true => writeln!(out, "{replayed} dead {noun} would wait again.")?,
+        false => writeln!(out, "{replayed} dead {noun} {wait} again for the next start of the relay.")?,
+    }
     if superseded > 0 {
         writeln!(
             out,

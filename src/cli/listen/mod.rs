@@ -65,6 +65,15 @@ struct Faults {
     /// Never answer
     #[arg(long, group = "answer")]
     hang: bool,
+    /// Answer at one byte a second, without end
+    #[arg(long, group = "answer")]
+    drip: bool,
+    /// Answer 200 with a body without end
+    #[arg(long, group = "answer")]
+    endless: bool,
+    /// Close the connection instead of answering
+    #[arg(long, group = "answer")]
+    close: bool,
     /// Misbehave (503 unless told otherwise) at the first N attempts of each event only
     #[arg(long, value_name = "N")]
     fail_first: Option<u32>,
@@ -172,6 +181,9 @@ impl Faults {
             Self { gone: true, .. } => Answer::Status(410),
             Self { throttle: Some(seconds), .. } => Answer::Throttle { seconds: *seconds },
             Self { hang: true, .. } => Answer::Hang,
+            Self { drip: true, .. } => Answer::Drip,
+            Self { endless: true, .. } => Answer::Endless(200),
+            Self { close: true, .. } => Answer::Close,
             Self { fail_first: Some(_), .. } => Answer::Status(503),
             _ => Answer::OK,
         };
@@ -204,6 +216,9 @@ mod tests {
             ("listen --gone", Behaviour::always(Answer::Status(410))),
             ("listen --throttle 30", Behaviour::always(Answer::Throttle { seconds: 30 })),
             ("listen --hang", Behaviour::always(Answer::Hang)),
+            ("listen --drip", Behaviour::always(Answer::Drip)),
+            ("listen --endless", Behaviour::always(Answer::Endless(200))),
+            ("listen --close", Behaviour::always(Answer::Close)),
             ("listen --fail-first 2", Behaviour::new(Answer::Status(503), When::FirstPerId(2))),
             ("listen --fail 500 --fail-first 2", Behaviour::new(Answer::Status(500), When::FirstPerId(2))),
             ("listen --delay 1m500ms", Behaviour { delay: Duration::from_millis(60_500), ..Behaviour::default() }),

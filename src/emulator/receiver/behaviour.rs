@@ -38,6 +38,7 @@ pub(crate) enum Answer {
 pub(crate) enum When {
     Always,
     /// The first so many since the behaviour was set.
+    #[cfg_attr(not(test), expect(dead_code, reason = "tests in this process are its users"))]
     First(u64),
     /// The first so many of each id since the receiver started. Needs [`super::Keeps::Ids`] or more: without ids all
     /// are picked.

@@ -22,6 +22,7 @@ pub(crate) enum Keeps {
     /// The ids, at most four million.
     Ids,
     /// The ids, and the last `max` requests with their bodies.
+    #[cfg_attr(not(test), expect(dead_code, reason = "tests in this process are its users"))]
     Requests { max: usize },
 }
 

@@ -99,6 +99,7 @@ impl Receiver {
         Ok(Self { address, ledger })
     }
 
+    #[cfg_attr(not(test), expect(dead_code, reason = "tests in this process are its users"))]
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
@@ -118,11 +119,13 @@ impl Receiver {
     }
 
     /// Waits until the tally satisfies `is_met`.
+    #[cfg_attr(not(test), expect(dead_code, reason = "tests in this process are its users"))]
     pub(crate) async fn until(&self, is_met: impl Fn(&Tally) -> bool) -> Tally {
         self.ledger.until(is_met).await
     }
 
     /// The settled requests, in the order of their answers, as far as [`Keeps::Requests`] keeps them.
+    #[cfg_attr(not(test), expect(dead_code, reason = "tests in this process are its users"))]
     pub(crate) fn received(&self) -> Vec<Received> {
         self.ledger.received()
     }

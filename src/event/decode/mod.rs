@@ -231,15 +231,19 @@ impl State {
     fn hash(&mut self, key: &str, hash: Option<&str>) -> Result<(), Malformed> {
         self.key(key);
         match hash {
-            Some(hash) => canonical::write_text(&hash.to_ascii_lowercase(), &mut self.0).map_err(Malformed::new),
-            None => Ok(self.0.extend_from_slice(b"null")),
+            Some(hash) => canonical::write_text(&hash.to_ascii_lowercase(), &mut self.0).map_err(Malformed::new)?,
+            None => self.0.extend_from_slice(b"null"),
         }
+        Ok(())
     }
 
     /// CSPR.cloud sends some metadata as base64 of a JSON object: that is the same as the object.
     fn json(&mut self, key: &str, raw: Option<&RawValue>) -> Result<(), Malformed> {
         self.key(key);
-        let Some(raw) = raw else { return Ok(self.0.extend_from_slice(b"null")) };
+        let Some(raw) = raw else {
+            self.0.extend_from_slice(b"null");
+            return Ok(());
+        };
         let decoded = from_base64(raw.get());
         canonical::write(decoded.as_deref().unwrap_or(raw), &mut self.0).map_err(Malformed::new)
     }

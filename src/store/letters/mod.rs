@@ -99,21 +99,9 @@ impl DeadLetters {
         Ok(())
     }
 
-    /// The failed attempts of a letter, oldest first. Those of a replay have taken the place of former ones with their
-    /// numbers.
+    /// The failed attempts of a letter, oldest first, those of replays among them.
     pub(crate) fn attempts(&self, letter: &DeadLetter) -> rusqlite::Result<Vec<PastAttempt>> {
-        let sql = "SELECT number, row FROM attempt WHERE sink = ?1 AND seq = ?2 ORDER BY number";
-        let mut statement = self.connection.prepare_cached(sql)?;
-        let key = params![letter.sink.0, letter.seq];
-        let rows = statement.query_map(key, |row| Ok((row.get::<_, u32>(0)?, row.get::<_, Vec<u8>>(1)?)))?;
-        let rows: Vec<_> = rows.collect::<Result<_, _>>()?;
-        let decode = |(number, row): (u32, Vec<u8>)| {
-            let key = [letter.sink.0.into(), letter.seq, number.into()];
-            PastAttempt::decode(number, open(Table::Attempt, &key, &row).ok()?).ok()
-        };
-        let mut attempts: Vec<_> = rows.into_iter().filter_map(decode).collect();
-        attempts.sort_by_key(|attempt| attempt.at);
-        Ok(attempts)
+        PastAttempt::of(&self.connection, letter.sink, letter.seq)
     }
 
     /// Makes the letters wait again, due at once. The relay must not be running.
@@ -185,6 +173,20 @@ impl LetterFilter {
 }
 
 impl PastAttempt {
+    /// The failed attempts of a delivery, oldest first.
+    pub(super) fn of(connection: &Connection, sink: SinkId, seq: u64) -> rusqlite::Result<Vec<Self>> {
+        let sql = "SELECT number, row FROM attempt WHERE sink = ?1 AND seq = ?2 ORDER BY number";
+        let mut statement = connection.prepare_cached(sql)?;
+        let rows =
+            statement.query_map(params![sink.0, seq], |row| Ok((row.get::<_, u32>(0)?, row.get::<_, Vec<u8>>(1)?)))?;
+        let rows: Vec<_> = rows.collect::<Result<_, _>>()?;
+        let decode = |(number, row): (u32, Vec<u8>)| {
+            let key = [sink.0.into(), seq, number.into()];
+            Self::decode(number, open(Table::Attempt, &key, &row).ok()?).ok()
+        };
+        Ok(rows.into_iter().filter_map(decode).collect())
+    }
+
     fn decode(number: u32, payload: &[u8]) -> Result<Self, Damaged> {
         let mut input = Decoder(payload);
         let at = Timestamp(input.number()?);

@@ -27,7 +27,7 @@ fn delivered(seq: u64) -> Change {
 
 fn attempt(seq: u64, number: u32, at: Timestamp) -> Change {
     let detail = format!("detail {number}");
-    Change::Attempt(Attempt { seq, number, at, cause: "server", status: Some(503), detail })
+    Change::Attempt(Attempt { seq, at, cause: "server", status: Some(503), detail })
 }
 
 impl Scene {

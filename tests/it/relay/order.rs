@@ -10,14 +10,19 @@ use super::{NFT_TOKENS, Scene, Setup, message, until};
 
 const RETRY_DELAY: Duration = Duration::from_secs(3);
 
-/// The numbers of a token's events in the order of their first receipt.
+/// The numbers of a token's events in the order of their first receipt: a crash may repeat what was just received.
 fn order(listener: &Listener, token: &str) -> Vec<u64> {
-    let arrivals = listener.arrivals().into_iter();
-    arrivals.filter(|arrival| &*arrival.token == token && arrival.is_received()).map(|arrival| arrival.number).collect()
+    let mut numbers = Vec::new();
+    for arrival in listener.arrivals() {
+        if &*arrival.token == token && arrival.is_received() && !numbers.contains(&arrival.number) {
+            numbers.push(arrival.number);
+        }
+    }
+    numbers
 }
 
 #[tokio::test]
-async fn order_survives_a_kill_in_the_middle_of_a_wait() {
+async fn order_survives_a_crash_in_the_middle_of_a_wait() {
     let scene = Scene::new();
     let messages: Vec<String> = (0..12).map(|n| message(["slow", "quick"][n as usize % 2], n)).collect();
     let (_emulator, url) = scene.emulator(&["--rate", "0", "--replay", &scene.lines(&messages)]).await;
@@ -38,7 +43,7 @@ async fn order_survives_a_kill_in_the_middle_of_a_wait() {
     assert_eq!(order(&sink, "slow"), [0; 0], "the failed one holds back its lane");
 
     let mut second = scene.relay_in_life(&config, 2, "");
-    until("all is received", || sink.received() == 12).await;
+    until("the slow lane is through too", || order(&sink, "slow").len() == 6).await;
     assert_eq!(order(&sink, "quick"), [2, 4, 6, 8, 10, 12]);
     assert_eq!(order(&sink, "slow"), [1, 3, 5, 7, 9, 11]);
     let tries: Vec<Arrival> = sink.arrivals().into_iter().filter(|arrival| arrival.number == 1).collect();

@@ -1,0 +1,137 @@
+//! `cspr-relay events`: what became of an event, and which events there are of a token.
+//!
+//! Reads the data directory of a relay, whether it runs or not.
+
+mod list;
+mod show;
+#[cfg(test)]
+mod tests;
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use anyhow::Context;
+
+use crate::config::{self, hash};
+use crate::event::EventId;
+use crate::store::{Events, events};
+
+/// The exit code for a configuration with faults.
+const FAULTY: u8 = 2;
+/// The exit code when there is no such event.
+const NOT_FOUND: u8 = 1;
+
+/// Look up accepted events, and what became of them at each sink
+///
+/// An event is known as long as the relay may need its identity, and its message as long as `store.retention` says.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    verb: Verb,
+    #[command(flatten)]
+    place: Place,
+}
+
+#[derive(Clone, Debug, clap::Args)]
+struct Place {
+    /// The configuration file, for its store.path [default: `$CSPR_RELAY_CONFIG`, or else `./cspr-relay.yaml`]
+    #[arg(long, global = true, value_name = "FILE", conflicts_with = "data")]
+    config: Option<PathBuf>,
+    /// The relay's data directory; no configuration is needed then
+    #[arg(long, global = true, value_name = "DIR")]
+    data: Option<PathBuf>,
+}
+
+#[derive(Clone, Debug, clap::Subcommand)]
+enum Verb {
+    /// Show all that is known of one: facts, its deliveries with their attempts, the message
+    Show {
+        /// Event id (`evt_…`) or sequence number (as in `token`, or as in `cspr-relay-sequence`)
+        #[arg(value_name = "ID_OR_SEQUENCE", value_parser = which)]
+        which: Which,
+        /// As one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// List those of a token, newest first
+    Token {
+        /// Hash of the contract package, with or without a prefix such as `hash-`
+        #[arg(value_name = "PACKAGE", value_parser = hash)]
+        package: String,
+        #[arg(value_name = "TOKEN_ID")]
+        token_id: String,
+        /// List at most so many
+        #[arg(long, value_name = "EVENTS", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..))]
+        limit: u16,
+        /// One JSON object a line
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// How an event is named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Which {
+    Id(EventId),
+    Sequence(u64),
+}
+
+fn which(text: &str) -> Result<Which, String> {
+    // On the wire a sequence is `<epoch>-<number>` in hex; in a store the number is enough.
+    let on_wire = text.split_once('-').and_then(|(_, number)| u64::from_str_radix(number, 16).ok());
+    let number = on_wire.or_else(|| text.parse().ok()).map(Which::Sequence);
+    let id = text.parse().ok().map(Which::Id);
+    id.or(number).ok_or_else(|| "expected an event id (`evt_…`) or a sequence number".to_owned())
+}
+
+/// Does what the verb says and gives the exit code.
+pub(crate) fn run(args: Args, out: &mut impl Write, errors: &mut impl Write) -> anyhow::Result<u8> {
+    let path = match args.place.data {
+        Some(path) => path,
+        None => match config::load(&config::locate(args.place.config)) {
+            Ok(loaded) => loaded.config.store.path,
+            Err(faults) => {
+                faults.0.iter().try_for_each(|fault| writeln!(errors, "{fault}\n"))?;
+                writeln!(errors, "The data directory could not be learnt from there; --data names it directly.")?;
+                return Ok(FAULTY);
+            }
+        },
+    };
+    let events = events(&path).with_context(|| format!("looking for events in {}", path.display()))?;
+    let is_found = look_up(&events, args.verb, out).context("reading the store")?;
+    if !is_found {
+        writeln!(errors, "There is no such event: none was accepted, or retention has removed it.")?;
+    }
+    if events.damaged_rows() > 0 {
+        writeln!(errors, "Parts of the store are damaged (see the log above): there may be more than was found.")?;
+    }
+    out.flush()?;
+    Ok(if is_found { 0 } else { NOT_FOUND })
+}
+
+/// Writes what was asked for; false if there is nothing.
+fn look_up(events: &Events, verb: Verb, out: &mut impl Write) -> anyhow::Result<bool> {
+    match verb {
+        Verb::Show { which, json } => {
+            let seq = match which {
+                Which::Id(id) => events.find_id(id)?,
+                Which::Sequence(seq) => Some(seq),
+            };
+            let Some(seq) = seq else { return Ok(false) };
+            let Some(history) = events.history(seq)? else { return Ok(false) };
+            show::run(&history, json, out)?;
+            Ok(true)
+        }
+        Verb::Token { package, token_id, limit, json } => {
+            // One more than is shown says whether there are more.
+            let limit = usize::from(limit);
+            let found = events.find_token(&package, &token_id, limit + 1)?;
+            let mut histories = Vec::new();
+            for seq in found.iter().take(limit) {
+                histories.extend(events.history(*seq)?);
+            }
+            list::run(&histories, found.len() > limit, json, out)?;
+            Ok(!found.is_empty())
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! What became of an event: all that the store knows of it and of its deliveries.
+//!
+//! Works on the directory of a relay that runs or does not; reads only, in short transactions.
+
+use std::cell::Cell;
+use std::path::Path;
+
+use bytes::Bytes;
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::dead::DeadLetter;
+use super::error::OpenError;
+use super::format::{Damaged, Decoder, Record, Table, open, open_body};
+use super::lookup::{Search, Wanted, batch_of, report_batch};
+use super::transaction::{DEAD, DELIVERED, EXPIRED};
+use super::{PastAttempt, SinkId, Waiting, schema};
+use crate::clock::Timestamp;
+use crate::config::SinkName;
+use crate::event::{self, EventId, Facts, Origin, Sequence, Stream, token_lane};
+
+/// The events of a data directory.
+pub(crate) struct Events {
+    connection: Connection,
+    epoch: u64,
+    damaged_rows: Cell<u64>,
+}
+
+/// An event and its deliveries.
+#[derive(Clone, Debug)]
+pub(crate) struct History {
+    pub(crate) id: EventId,
+    pub(crate) sequence: Sequence,
+    pub(crate) stream: Stream,
+    pub(crate) origin: Origin,
+    pub(crate) accepted_at: Timestamp,
+    /// As long as the message is kept.
+    pub(crate) facts: Option<Facts>,
+    pub(crate) body: Body,
+    pub(crate) deliveries: Vec<PastDelivery>,
+}
+
+/// The message of an event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Body {
+    Kept(Bytes),
+    /// Retention has removed it.
+    Gone,
+    Damaged,
+}
+
+/// What became of an event at one sink.
+#[derive(Clone, Debug)]
+pub(crate) struct PastDelivery {
+    pub(crate) sink: SinkName,
+    pub(crate) routes: Vec<String>,
+    pub(crate) state: State,
+    /// The failed attempts, oldest first.
+    pub(crate) failed: Vec<PastAttempt>,
+}
+
+/// Where a delivery stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    /// Not attempted yet.
+    Pending,
+    /// Failed at least once, or replayed.
+    Waiting(Waiting),
+    /// Behind a waiting one of its lane.
+    Held,
+    Delivered {
+        at: Timestamp,
+        attempts: u32,
+        status: Option<u16>,
+    },
+    Dead {
+        at: Timestamp,
+        attempts: u32,
+        /// Cause and reason, as long as the dead letter is kept.
+        letter: Option<(String, String)>,
+    },
+    Expired {
+        at: Timestamp,
+        attempts: u32,
+    },
+    /// It is over, and retention has removed the record of how.
+    Over,
+    /// The row that says it cannot be read.
+    Damaged,
+}
+
+impl Events {
+    pub(super) fn open(directory: &Path) -> Result<Self, OpenError> {
+        let path = directory.join(schema::FILE);
+        if let Err(source) = std::fs::metadata(&path) {
+            return Err(OpenError::Directory { path, source });
+        }
+        let connection = schema::open_reader(directory)?;
+        let epoch = connection.query_row("SELECT value FROM meta WHERE key = 'epoch'", [], |row| row.get(0))?;
+        Ok(Self { connection, epoch, damaged_rows: Cell::default() })
+    }
+
+    /// The sequence number of an event; of the newest, if the same was accepted again after it had been forgotten.
+    pub(crate) fn find_id(&self, id: EventId) -> rusqlite::Result<Option<u64>> {
+        self.search(Wanted::Id(id), 1).map(|found| found.first().copied())
+    }
+
+    /// The sequence numbers of a token's events, newest first, at most `max`.
+    pub(crate) fn find_token(&self, contract_package: &str, token_id: &str, max: usize) -> rusqlite::Result<Vec<u64>> {
+        let lanes = Stream::all().filter_map(|stream| token_lane(stream, contract_package, token_id));
+        self.search(Wanted::Lanes(lanes.collect()), max)
+    }
+
+    /// Damaged rows that searches have met so far. Each was logged; what they held may not have been found.
+    pub(crate) fn damaged_rows(&self) -> u64 {
+        self.damaged_rows.get()
+    }
+
+    /// All that is known of an event; `None` if the store does not have it, or no longer.
+    pub(crate) fn history(&self, seq: u64) -> rusqlite::Result<Option<History>> {
+        // One transaction, so that a delivery does not change its place between two looks.
+        let _snapshot = self.connection.unchecked_transaction()?;
+        let batch = match batch_of(&self.connection, seq)? {
+            Some((_, Ok(batch))) => batch,
+            Some((first, Err(Damaged))) => {
+                report_batch(first);
+                self.damaged_rows.set(self.damaged_rows.get() + 1);
+                return Ok(None);
+            }
+            None => return Ok(None),
+        };
+        let Some(record) = batch.record(seq) else { return Ok(None) };
+        let body = self.body(seq)?;
+        let facts = if let Body::Kept(bytes) = &body { event::facts(record.stream, bytes).ok() } else { None };
+        Ok(Some(History {
+            id: record.id,
+            sequence: Sequence { epoch: self.epoch, number: seq },
+            stream: record.stream,
+            origin: record.origin,
+            accepted_at: batch.accepted_at,
+            facts,
+            body,
+            deliveries: self.deliveries(seq, record)?,
+        }))
+    }
+
+    fn search(&self, wanted: Wanted, max: usize) -> rusqlite::Result<Vec<u64>> {
+        let (found, damaged) = Search::new(&self.connection, wanted, max).run()?;
+        self.damaged_rows.set(self.damaged_rows.get() + damaged);
+        Ok(found)
+    }
+
+    fn body(&self, seq: u64) -> rusqlite::Result<Body> {
+        Ok(match self.row("SELECT row FROM event WHERE seq = ?1", &[seq])? {
+            Some(row) => open_body(seq, &row).map_or(Body::Damaged, Body::Kept),
+            // A dead letter keeps its message longer.
+            None => DeadLetter::body(&self.connection, seq)?.map_or(Body::Gone, Body::Kept),
+        })
+    }
+
+    fn deliveries(&self, seq: u64, record: &Record) -> rusqlite::Result<Vec<PastDelivery>> {
+        let delivery = |target: &super::format::Target| {
+            Ok(PastDelivery {
+                sink: SinkName(self.name(target.sink.0)?.into()),
+                routes: target.routes.iter().map(|number| self.name(*number)).collect::<Result<_, _>>()?,
+                state: self.state(target.sink, seq)?,
+                failed: PastAttempt::of(&self.connection, target.sink, seq)?,
+            })
+        };
+        record.targets.iter().map(delivery).collect()
+    }
+
+    fn state(&self, sink: SinkId, seq: u64) -> rusqlite::Result<State> {
+        let key = [u64::from(sink.0), seq];
+        // A replayed dead letter has a settled row and waits.
+        if let Some(row) = self.row("SELECT row FROM waiting WHERE sink = ?1 AND seq = ?2", &key)? {
+            let waiting = open(Table::Waiting, &key, &row).and_then(|payload| Waiting::decode(seq, payload));
+            return Ok(waiting.map_or(State::Damaged, State::Waiting));
+        }
+        if self.row("SELECT row FROM held WHERE sink = ?1 AND seq = ?2", &key)?.is_some() {
+            return Ok(State::Held);
+        }
+        let letter = DeadLetter::find(&self.connection, sink, seq)?;
+        if let Some(row) = self.row("SELECT row FROM settled WHERE sink = ?1 AND seq = ?2", &key)? {
+            let letter = letter.map(|letter| (letter.cause, letter.reason));
+            return Ok(open(Table::Settled, &key, &row).and_then(|row| settled(row, letter)).unwrap_or(State::Damaged));
+        }
+        if let Some(DeadLetter { died_at: at, attempts, cause, reason, .. }) = letter {
+            return Ok(State::Dead { at, attempts, letter: Some((cause, reason)) });
+        }
+        let low = "SELECT 1 FROM cursor WHERE sink = ?1 AND low >= ?2";
+        let is_over = self.connection.prepare_cached(low)?.exists(params![sink.0, seq])?;
+        Ok(if is_over { State::Over } else { State::Pending })
+    }
+
+    fn row(&self, sql: &str, key: &[u64]) -> rusqlite::Result<Option<Vec<u8>>> {
+        let key = rusqlite::params_from_iter(key);
+        self.connection.prepare_cached(sql)?.query_row(key, |row| row.get(0)).optional()
+    }
+
+    fn name(&self, number: u32) -> rusqlite::Result<String> {
+        let mut statement = self.connection.prepare_cached("SELECT text FROM name WHERE number = ?1")?;
+        statement.query_row([number], |row| row.get(0))
+    }
+}
+
+fn settled(row: &[u8], letter: Option<(String, String)>) -> Result<State, Damaged> {
+    let mut input = Decoder(row);
+    let (at, attempts) = (Timestamp(input.number()?), input.small()?);
+    let (outcome, status) = (input.byte()?, u16::try_from(input.number()?).map_err(|_| Damaged)?);
+    match outcome {
+        DELIVERED => Ok(State::Delivered { at, attempts, status: Some(status).filter(|status| *status != 0) }),
+        DEAD => Ok(State::Dead { at, attempts, letter }),
+        EXPIRED => Ok(State::Expired { at, attempts }),
+        _ => Err(Damaged),
+    }
+}
