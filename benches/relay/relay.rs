@@ -74,18 +74,12 @@ pub(crate) struct Relay {
     store: PathBuf,
 }
 
-/// What the store holds.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Batches {
-    pub(crate) mean: f64,
-}
-
 impl Relay {
     fn open(&self) -> anyhow::Result<Connection> {
         Connection::open_with_flags(&self.store, OpenFlags::SQLITE_OPEN_READ_ONLY).context("opening the store to look")
     }
 
-    /// Waits until events up to `seq` are durable: when the first ones were and how many, and when the last one was.
+    /// Waits until events up to `seq` are durable.
     pub(crate) fn wait_durable(&self, seq: u64, bound: Duration) -> anyhow::Result<Durable> {
         let connection = self.open()?;
         let mut statement = connection.prepare("SELECT coalesce(max(seq), 0) FROM event")?;
@@ -107,10 +101,10 @@ impl Relay {
         }
     }
 
-    /// How many events were in one commit.
-    pub(crate) fn batches(&self) -> anyhow::Result<Batches> {
+    /// How many events were in one commit, on average.
+    pub(crate) fn batch_mean(&self) -> anyhow::Result<f64> {
         let sql = "SELECT (SELECT max(seq) FROM event) * 1.0 / (SELECT count(*) FROM batch)";
-        Ok(Batches { mean: self.open()?.query_row(sql, [], |row| row.get(0))? })
+        Ok(self.open()?.query_row(sql, [], |row| row.get(0))?)
     }
 }
 

@@ -1,8 +1,10 @@
 //! Reading deliveries from disk, on a thread and a connection of their own that cannot write.
 //!
 //! The thread serves one bounded request after the other, so a sink with a million deliveries to catch up takes turns
-//! with the rest. Every transaction is one statement, so the WAL can be reset at any time.
+//! with the rest. Every transaction is one request, so the WAL can be reset soon; one for each row would cost as much in
+//! locks as the rows themselves.
 
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -79,7 +81,7 @@ impl Reader {
         let (requests, mut queue) = mpsc::channel(REQUESTS_MAX);
         let watch = lifecycle.clone();
         let work = move || {
-            let mut worker = Worker { connection, facts, last_batch: None };
+            let mut worker = Worker { connection, facts, last_batch: None, route_names: HashMap::new() };
             // Ends when the last handle is gone, or at the first error that is not about one row.
             let served = std::iter::from_fn(|| queue.blocking_recv()).try_for_each(|request| worker.serve(request));
             served.unwrap_or_else(|error| watch.fail(format!("cannot read the store: {error}")));
@@ -113,6 +115,8 @@ struct Worker {
     facts: Facts,
     /// Pages seldom end where a batch ends: the batch is kept for the next one.
     last_batch: Option<Arc<Batch>>,
+    /// By their numbers, which never change their meaning.
+    route_names: HashMap<u32, Arc<str>>,
 }
 
 impl Worker {
@@ -120,16 +124,23 @@ impl Worker {
         // Whoever no longer waits for the answer has stopped.
         match request {
             Request::Fresh { sink, after, max, reply } => {
-                let _unwanted = reply.send(self.fresh(sink, after, max)?);
+                let _unwanted = reply.send(self.reading(|worker| worker.fresh(sink, after, max))?);
             }
             Request::Load { sink, seq, reply } => {
-                let _unwanted = reply.send(self.load(sink, seq)?);
+                let _unwanted = reply.send(self.reading(|worker| worker.load(sink, seq))?);
             }
             Request::Index { reply } => {
                 let _unwanted = reply.send(self.index()?);
             }
         }
         Ok(())
+    }
+
+    fn reading<T>(&mut self, read: impl FnOnce(&mut Self) -> rusqlite::Result<T>) -> rusqlite::Result<T> {
+        self.connection.execute_batch("BEGIN")?;
+        let found = read(self);
+        self.connection.execute_batch("COMMIT")?;
+        found
     }
 
     fn fresh(&mut self, sink: SinkId, after: u64, max: usize) -> rusqlite::Result<Page> {
@@ -146,14 +157,17 @@ impl Worker {
     }
 
     /// Takes what the sink needs of a batch into the page; false if the page is full before the batch ends.
-    fn claim_from(&self, sink: SinkId, batch: &Batch, max: usize, page: &mut Page) -> rusqlite::Result<bool> {
+    fn claim_from(&mut self, sink: SinkId, batch: &Batch, max: usize, page: &mut Page) -> rusqlite::Result<bool> {
         let from = page.scanned_to + 1;
+        let settled = self.settled(sink, from, batch.last())?;
+        let mut bytes = page.bytes();
         for (seq, record) in batch.numbered().filter(|(seq, _)| *seq >= from) {
-            if page.claimed.len() >= max || page.bytes() >= PAGE_BYTES_MAX {
+            if page.claimed.len() >= max || bytes >= PAGE_BYTES_MAX {
                 return Ok(false);
             }
-            if record.targets.iter().any(|target| target.sink == sink) && !self.is_settled(sink, seq)? {
+            if record.targets.iter().any(|target| target.sink == sink) && !settled.contains(&seq) {
                 page.claimed.push(self.claim(sink, batch, seq, record)?);
+                bytes += record.body_bytes as usize;
             }
             page.scanned_to = seq;
         }
@@ -235,16 +249,17 @@ impl Worker {
         Ok(last)
     }
 
-    fn is_settled(&self, sink: SinkId, seq: u64) -> rusqlite::Result<bool> {
-        if seq > self.facts.tail_at_start {
-            return Ok(false);
+    /// What is settled already among the numbers from `from` to `to`.
+    fn settled(&self, sink: SinkId, from: u64, to: u64) -> rusqlite::Result<HashSet<u64>> {
+        if from > self.facts.tail_at_start {
+            return Ok(HashSet::new());
         }
-        self.connection
-            .prepare_cached("SELECT 1 FROM settled WHERE sink = ?1 AND seq = ?2")?
-            .exists(rusqlite::params![sink.0, seq])
+        let sql = "SELECT seq FROM settled WHERE sink = ?1 AND seq BETWEEN ?2 AND ?3";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        statement.query_map(rusqlite::params![sink.0, from, to], |row| row.get(0))?.collect()
     }
 
-    fn claim(&self, sink: SinkId, batch: &Batch, seq: u64, record: &Record) -> rusqlite::Result<Claimed> {
+    fn claim(&mut self, sink: SinkId, batch: &Batch, seq: u64, record: &Record) -> rusqlite::Result<Claimed> {
         let content = match self.body(seq)? {
             Ok(body) => self.event(seq, record, batch.accepted_at, body),
             Err(reason) => Err(reason.to_owned()),
@@ -253,7 +268,7 @@ impl Worker {
     }
 
     fn claimed(
-        &self,
+        &mut self,
         sink: SinkId,
         seq: u64,
         record: &Record,
@@ -295,9 +310,18 @@ impl Worker {
         })
     }
 
-    fn routes(&self, sink: SinkId, record: &Record) -> rusqlite::Result<RouteNames> {
+    fn routes(&mut self, sink: SinkId, record: &Record) -> rusqlite::Result<RouteNames> {
         let numbers = record.targets.iter().filter(|target| target.sink == sink).flat_map(|target| &target.routes);
+        numbers.map(|number| self.route_name(*number)).collect()
+    }
+
+    fn route_name(&mut self, number: u32) -> rusqlite::Result<Arc<str>> {
+        if let Some(name) = self.route_names.get(&number) {
+            return Ok(Arc::clone(name));
+        }
         let mut statement = self.connection.prepare_cached("SELECT text FROM name WHERE number = ?1")?;
-        numbers.map(|number| statement.query_row([number], |row| row.get::<_, String>(0).map(Into::into))).collect()
+        let name: Arc<str> = statement.query_row([number], |row| row.get::<_, String>(0))?.into();
+        self.route_names.insert(number, Arc::clone(&name));
+        Ok(name)
     }
 }
