@@ -185,22 +185,45 @@ impl Record {
     }
 
     fn decode(input: &mut Decoder<'_>) -> Result<Self, Damaged> {
+        let mut record = Self::decode_head(input)?;
+        record.targets = (0..input.number()?).map(|_| Target::decode(input)).collect::<Result<_, _>>()?;
+        Ok(record)
+    }
+
+    /// All but the targets.
+    fn decode_head(input: &mut Decoder<'_>) -> Result<Self, Damaged> {
         let [stream, flags, origin] = input.array()?;
         let id: Key = input.array()?;
         let base = if flags & HAS_BASE == 0 { id } else { input.array()? };
-        let lane = u64::from_be_bytes(input.array()?);
-        let body_bytes = input.small()?;
-        let targets = (0..input.number()?).map(|_| Target::decode(input)).collect::<Result<_, _>>()?;
         Ok(Self {
             stream: Stream::from_code(stream).ok_or(Damaged)?,
             origin: Origin::from_code(origin).ok_or(Damaged)?,
             id: EventId(id),
             base,
-            lane,
+            lane: u64::from_be_bytes(input.array()?),
             has_deploy: flags & HAS_DEPLOY != 0,
-            body_bytes,
-            targets,
+            body_bytes: input.small()?,
+            targets: Vec::new(),
         })
+    }
+}
+
+/// What look-ups need to know of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Keys {
+    pub(super) seq: u64,
+    pub(super) id: EventId,
+    /// 0: unordered.
+    pub(super) lane: u64,
+}
+
+impl Keys {
+    fn decode(seq: u64, input: &mut Decoder<'_>) -> Result<Self, Damaged> {
+        let Record { id, lane, .. } = Record::decode_head(input)?;
+        for _ in 0..input.number()? {
+            Target::skip(input)?;
+        }
+        Ok(Self { seq, id, lane })
     }
 }
 
@@ -209,6 +232,14 @@ impl Target {
         let sink = SinkId(input.small()?);
         let routes = (0..input.number()?).map(|_| input.small()).collect::<Result<_, _>>()?;
         Ok(Self { sink, routes })
+    }
+
+    fn skip(input: &mut Decoder<'_>) -> Result<(), Damaged> {
+        input.number()?;
+        for _ in 0..input.number()? {
+            input.number()?;
+        }
+        Ok(())
     }
 }
 
@@ -226,6 +257,14 @@ impl Batch {
         let accepted_at = Timestamp(input.number()?);
         let records = (0..input.number()?).map(|_| Record::decode(&mut input)).collect::<Result<_, _>>()?;
         Ok(Self { first, accepted_at, records })
+    }
+
+    /// The keys of the events in a row; several times faster than all of it, for reading many.
+    pub(super) fn keys(first: u64, row: &[u8]) -> Result<Vec<Keys>, Damaged> {
+        let mut input = Decoder(open(Table::Batch, &[first], row)?);
+        let _accepted_at = input.number()?;
+        let count = input.number()?;
+        (first..).zip(0..count).map(|(seq, _)| Keys::decode(seq, &mut input)).collect()
     }
 
     /// The events with their sequence numbers.
@@ -276,6 +315,8 @@ mod tests {
         let row = batch().encode();
         assert_eq!(Batch::decode(77, &row), Ok(batch()));
         assert_eq!(batch().last(), 78);
+        let keys = |(seq, record): (u64, &Record)| Keys { seq, id: record.id, lane: record.lane };
+        assert_eq!(Batch::keys(77, &row), Ok(batch().numbered().map(keys).collect()));
     }
 
     #[test]

@@ -10,8 +10,8 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::dead::DeadLetter;
 use super::error::OpenError;
-use super::format::{Damaged, Decoder, Record, Table, open, open_body};
-use super::lookup::{Search, Wanted, batch_of, report_batch};
+use super::format::{Batch, Damaged, Decoder, Record, Table, Target, open, open_body};
+use super::lookup::{Search, Wanted, batch_row, report_batch};
 use super::transaction::{DEAD, DELIVERED, EXPIRED};
 use super::{PastAttempt, SinkId, Waiting, schema};
 use crate::clock::Timestamp;
@@ -119,14 +119,11 @@ impl Events {
     pub(crate) fn history(&self, seq: u64) -> rusqlite::Result<Option<History>> {
         // One transaction, so that a delivery does not change its place between two looks.
         let _snapshot = self.connection.unchecked_transaction()?;
-        let batch = match batch_of(&self.connection, seq)? {
-            Some((_, Ok(batch))) => batch,
-            Some((first, Err(Damaged))) => {
-                report_batch(first);
-                self.damaged_rows.set(self.damaged_rows.get() + 1);
-                return Ok(None);
-            }
-            None => return Ok(None),
+        let Some((first, row)) = batch_row(&self.connection, seq)? else { return Ok(None) };
+        let Ok(batch) = Batch::decode(first, &row) else {
+            report_batch(first);
+            self.damaged_rows.set(self.damaged_rows.get() + 1);
+            return Ok(None);
         };
         let Some(record) = batch.record(seq) else { return Ok(None) };
         let body = self.body(seq)?;
@@ -158,7 +155,7 @@ impl Events {
     }
 
     fn deliveries(&self, seq: u64, record: &Record) -> rusqlite::Result<Vec<PastDelivery>> {
-        let delivery = |target: &super::format::Target| {
+        let delivery = |target: &Target| {
             Ok(PastDelivery {
                 sink: SinkName(self.name(target.sink.0)?.into()),
                 routes: target.routes.iter().map(|number| self.name(*number)).collect::<Result<_, _>>()?,

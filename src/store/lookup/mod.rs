@@ -3,7 +3,8 @@
 //! An index of random keys over all events would cost most of the write path's speed. So a range of [`RANGE`]
 //! sequence numbers gets its own index once events have been accepted beyond it: the heads of its keys, sorted, cut
 //! into [`BUCKETS`] rows. A search asks each range for one row, newest range first, and reads the batch records where
-//! a range has no index yet.
+//! a range has no index yet. With five million events it takes a few milliseconds; building an index takes ten to
+//! fifteen, and it has about 22 bytes for each event.
 //!
 //! # Invariants
 //! 1. Ranges get their indexes in ascending order, so at most the newest index is incomplete.
@@ -20,10 +21,10 @@ mod tests;
 
 use rusqlite::{Connection, params};
 
-use super::format::{Batch, Damaged, Table, open, seal};
+use super::format::{Batch, Damaged, Keys, Table, open, seal};
 use crate::event::EventId;
 
-pub(super) use search::{Search, Wanted, batch_of, report_batch};
+pub(super) use search::{Search, Wanted, batch_row, report_batch};
 
 /// Sequence numbers of a range; offsets have two bytes. Small in tests, so that they have many.
 const RANGE: u64 = if cfg!(test) { 64 } else { 1 << 16 };
@@ -110,16 +111,16 @@ pub(super) fn build(connection: &Connection, first: u64) -> rusqlite::Result<Ind
     let mut rows = statement.query([first, first + RANGE - 1])?;
     while let Some(row) = rows.next()? {
         let begin: u64 = row.get(0)?;
-        let Ok(batch) = Batch::decode(begin, row.get_ref(1)?.as_blob()?) else {
+        let Ok(batch) = Batch::keys(begin, row.get_ref(1)?.as_blob()?) else {
             damaged.push(begin);
             continue;
         };
-        for (seq, record) in batch.numbered() {
+        for Keys { seq, id, lane } in batch {
             let offset = seq.checked_sub(first).filter(|offset| *offset < RANGE);
             let Some(offset) = offset.and_then(|offset| u16::try_from(offset).ok()) else { continue };
-            ids.push((id_head(record.id), offset));
-            if record.lane != 0 {
-                lanes.push((record.lane, offset));
+            ids.push((id_head(id), offset));
+            if lane != 0 {
+                lanes.push((lane, offset));
             }
         }
     }

@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::{Kind, RANGE, bucket, extent, id_head, indexed_end, range_of, seqs};
 use crate::event::{EventId, LaneKey};
-use crate::store::format::{Batch, Damaged, Record};
+use crate::store::format::{Batch, Damaged, Keys};
 
 /// What is looked for.
 pub(in crate::store) enum Wanted {
@@ -30,10 +30,10 @@ impl Wanted {
         }
     }
 
-    fn means(&self, record: &Record) -> bool {
+    fn means(&self, event: &Keys) -> bool {
         match self {
-            Self::Id(id) => record.id == *id,
-            Self::Lanes(lanes) => lanes.contains(&record.lane),
+            Self::Id(id) => event.id == *id,
+            Self::Lanes(lanes) => lanes.contains(&event.lane),
         }
     }
 }
@@ -48,12 +48,12 @@ pub(in crate::store) struct Search<'c> {
     /// Damaged rows that were met; those of batch records may hide what was looked for.
     damaged: u64,
     /// Events of one lane often share a batch.
-    last_batch: Option<Batch>,
+    last_batch: Vec<Keys>,
 }
 
 impl<'c> Search<'c> {
     pub(in crate::store) fn new(connection: &'c Connection, wanted: Wanted, max: usize) -> Self {
-        Self { connection, wanted, max, found: Vec::new(), damaged: 0, last_batch: None }
+        Self { connection, wanted, max, found: Vec::new(), damaged: 0, last_batch: Vec::new() }
     }
 
     /// The sequence numbers found, newest first, and how many damaged rows were met.
@@ -92,17 +92,15 @@ impl<'c> Search<'c> {
             && let Some(row) = rows.next()?
         {
             let begin = row.get(0)?;
-            let Ok(batch) = Batch::decode(begin, row.get_ref(1)?.as_blob()?) else {
+            let Ok(batch) = Batch::keys(begin, row.get_ref(1)?.as_blob()?) else {
                 has_any = true;
                 self.batch_is_damaged(begin);
                 continue;
             };
-            has_any |= batch.last() >= first;
+            let own = batch.iter().rev().filter(|event| (first..=last).contains(&event.seq));
+            has_any |= own.clone().next().is_some();
             let room = self.max - self.found.len();
-            let own = batch.numbered().filter(|(seq, _)| (first..=last).contains(seq));
-            let mut own: Vec<u64> = own.filter(|(_, record)| self.wanted.means(record)).map(|(seq, _)| seq).collect();
-            own.reverse();
-            self.found.extend(own.into_iter().take(room));
+            self.found.extend(own.filter(|event| self.wanted.means(event)).map(|event| event.seq).take(room));
         }
         Ok(has_any)
     }
@@ -154,18 +152,17 @@ impl<'c> Search<'c> {
     }
 
     fn is_wanted(&mut self, seq: u64) -> rusqlite::Result<bool> {
-        if !self.last_batch.as_ref().is_some_and(|batch| (batch.first..=batch.last()).contains(&seq)) {
-            self.last_batch = match batch_of(self.connection, seq)? {
-                None => None,
-                Some((_, Ok(batch))) => Some(batch),
-                Some((first, Err(Damaged))) => {
+        if !self.last_batch.iter().any(|event| event.seq == seq) {
+            self.last_batch = match batch_row(self.connection, seq)? {
+                None => Vec::new(),
+                Some((first, row)) => Batch::keys(first, &row).unwrap_or_else(|Damaged| {
                     self.batch_is_damaged(first);
-                    None
-                }
+                    Vec::new()
+                }),
             };
         }
-        let record = self.last_batch.as_ref().and_then(|batch| batch.record(seq));
-        Ok(record.is_some_and(|record| self.wanted.means(record)))
+        let event = self.last_batch.iter().find(|event| event.seq == seq);
+        Ok(event.is_some_and(|event| self.wanted.means(event)))
     }
 
     fn batch_is_damaged(&mut self, first: u64) {
@@ -178,16 +175,9 @@ pub(in crate::store) fn report_batch(first: u64) {
     tracing::error!(first, "the store is damaged: a batch record cannot be read, so its events cannot be found");
 }
 
-/// The batch that holds `seq`, or the last one before it, with the number at which it begins.
-pub(in crate::store) fn batch_of(
-    connection: &Connection,
-    seq: u64,
-) -> rusqlite::Result<Option<(u64, Result<Batch, Damaged>)>> {
+/// The row of the batch that holds `seq`, or else of the last one before it, with the number at which it begins.
+pub(in crate::store) fn batch_row(connection: &Connection, seq: u64) -> rusqlite::Result<Option<(u64, Vec<u8>)>> {
     let sql = "SELECT first, row FROM batch WHERE first <= ?1 ORDER BY first DESC LIMIT 1";
     let seq = i64::try_from(seq).unwrap_or(i64::MAX);
-    let read = |row: &rusqlite::Row<'_>| {
-        let first = row.get(0)?;
-        Ok((first, Batch::decode(first, row.get_ref(1)?.as_blob()?)))
-    };
-    connection.prepare_cached(sql)?.query_row([seq], read).optional()
+    connection.prepare_cached(sql)?.query_row([seq], |row| Ok((row.get(0)?, row.get(1)?))).optional()
 }
