@@ -5,7 +5,7 @@
 
 use sha2::{Digest, Sha256};
 
-use super::{EventId, Facts, Network, Stream};
+use super::{EventId, Facts, Network, Sequence, Stream};
 
 /// The first sixteen bytes of a SHA-256.
 pub(crate) type Key = [u8; 16];
@@ -29,7 +29,8 @@ pub(crate) struct Identity {
 
 impl Identity {
     /// The id of a legitimate recurrence of an event without a deploy hash: unique to this store and place in it.
-    pub(crate) fn recurrence(&self, epoch: u64, number: u64) -> EventId {
+    pub(crate) fn recurrence(&self, place: Sequence) -> EventId {
+        let Sequence { epoch, number } = place;
         let mut hash = Fields::new("recurrence");
         hash.field(Some(&self.id.0)).field(Some(&epoch.to_be_bytes())).field(Some(&number.to_be_bytes()));
         EventId(hash.key())
@@ -144,8 +145,9 @@ mod tests {
     fn a_recurrence_has_an_id_of_its_own() {
         let id = EventId([7; 16]);
         let identity = Identity { id, base: id.0, lane: None, has_deploy: false };
-        assert_ne!(identity.recurrence(1, 1), id);
-        assert_ne!(identity.recurrence(1, 1), identity.recurrence(1, 2));
-        assert_ne!(identity.recurrence(1, 1), identity.recurrence(2, 1));
+        let recurrence = |epoch, number| identity.recurrence(Sequence { epoch, number });
+        assert_ne!(recurrence(1, 1), id);
+        assert_ne!(recurrence(1, 1), recurrence(1, 2));
+        assert_ne!(recurrence(1, 1), recurrence(2, 1));
     }
 }

@@ -107,7 +107,7 @@ pub(crate) struct Facts {
 }
 
 /// The place of an event in one store: `<epoch>-<number>`, fixed-width hex, so text order is sequence order.
-/// The epoch is the store's birth, so that a store made anew continues upwards.
+/// The epoch is the store's birth, or the repair of its log, so that what comes after either continues upwards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Sequence {
     /// Milliseconds since 1970 at which the store was created.

@@ -4,13 +4,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::Candidate;
+use super::epoch::Epochs;
 use super::format::{Batch, Record, Target};
 use super::known::{Known, Repeat, Verdict};
 use super::recent::{Entry, Recent};
 use super::transaction::{NameKind, Transaction};
 use super::writer::SinkState;
 use crate::clock::{Timestamp, monotonic};
-use crate::event::{Event, EventId, Network, Origin, Sequence};
+use crate::event::{Event, EventId, Network, Origin};
 use crate::metrics::Metrics;
 
 /// Names of routes that got a number in a transaction.
@@ -18,7 +19,7 @@ pub(super) type NewRoutes = Vec<(Arc<str>, u32)>;
 
 pub(super) struct Accepting {
     pub(super) network: Network,
-    pub(super) epoch: u64,
+    pub(super) epochs: Epochs,
     pub(super) next_seq: u64,
     pub(super) known: Known,
     pub(super) routes: HashMap<Arc<str>, u32>,
@@ -50,7 +51,10 @@ impl Accepting {
                     self.metrics.intake.variants.add(is_variant.into());
                     identity.id
                 }
-                Verdict::Recurrence => identity.recurrence(self.epoch, batch.first + batch.records.len() as u64),
+                Verdict::Recurrence => {
+                    let number = batch.first + batch.records.len() as u64;
+                    identity.recurrence(self.epochs.sequence(number))
+                },
                 Verdict::Duplicate(repeat) => {
                     self.count_repeat(repeat);
                     continue;
@@ -116,7 +120,7 @@ impl Accepting {
         let entries = batch.numbered().zip(events).map(|((seq, record), event)| {
             let accepted = Event {
                 id: record.id,
-                sequence: Sequence { epoch: self.epoch, number: seq },
+                sequence: self.epochs.sequence(seq),
                 network: self.network,
                 stream: event.stream,
                 origin: Origin::Stream,

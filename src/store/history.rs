@@ -9,6 +9,7 @@ use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::dead::DeadLetter;
+use super::epoch::Epochs;
 use super::error::OpenError;
 use super::format::{Batch, Damaged, Decoder, Record, Table, Target, open, open_body};
 use super::lookup::{Search, Wanted, batch_row, report_batch};
@@ -21,7 +22,7 @@ use crate::event::{self, EventId, Facts, Origin, Sequence, Stream, token_lane};
 /// The events of a data directory.
 pub(crate) struct Events {
     connection: Connection,
-    epoch: u64,
+    epochs: Epochs,
     damaged_rows: Cell<u64>,
 }
 
@@ -95,8 +96,8 @@ impl Events {
             return Err(OpenError::Directory { path, source });
         }
         let connection = schema::open_reader(directory)?;
-        let epoch = connection.query_row("SELECT value FROM meta WHERE key = 'epoch'", [], |row| row.get(0))?;
-        Ok(Self { connection, epoch, damaged_rows: Cell::default() })
+        let epochs = Epochs::read(&connection)?;
+        Ok(Self { connection, epochs, damaged_rows: Cell::default() })
     }
 
     /// The sequence number of an event; of the newest, if the same was accepted again after it had been forgotten.
@@ -130,7 +131,7 @@ impl Events {
         let facts = if let Body::Kept(bytes) = &body { event::facts(record.stream, bytes).ok() } else { None };
         Ok(Some(History {
             id: record.id,
-            sequence: Sequence { epoch: self.epoch, number: seq },
+            sequence: self.epochs.sequence(seq),
             stream: record.stream,
             origin: record.origin,
             accepted_at: batch.accepted_at,

@@ -14,7 +14,7 @@
 //! 4. An event's body is deleted only when none of its deliveries is pending. So a pending delivery without a body
 //!    is damage, is reported, and becomes a dead letter.
 //! 5. A batch record is deleted only when all its bodies are gone, its ids are forgotten and every `low` is past it.
-//! 6. Every row but those of `meta`, `name` and `cursor` bears a checksum over table, key and content.
+//! 6. Every row but those of `meta`, `epoch`, `name` and `cursor` bears a checksum over table, key and content.
 //! 7. After any failure of a commit other than "no space", nothing more is written: the process ends. A commit that
 //!    found no space is rolled back, its ids are taken back, and it is tried again.
 //!
@@ -34,12 +34,14 @@
 //! | `quarantine` | number | a message that could not be handled, raw, with the reason |
 //! | `lookup` | kind, range, bucket | sorted keys of a closed range of events: id → seq, lane → seq |
 //! | `name` | number | names of sinks and routes, referred to by number |
-//! | `meta` | key | epoch, where the known ids begin |
+//! | `epoch` | first seq | the epochs of sequences |
+//! | `meta` | key | where the known ids begin |
 //!
 //! The sequence number of an event is its place in the store; numbers ascend and are never reused.
 
 mod accept;
 mod dead;
+mod epoch;
 mod error;
 mod format;
 mod history;

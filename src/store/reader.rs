@@ -13,11 +13,12 @@ use rusqlite::{Connection, OptionalExtension};
 use tokio::sync::{mpsc, oneshot};
 
 use super::dead::DeadLetter;
+use super::epoch::Epochs;
 use super::error::{OpenError, Stopped};
 use super::format::{Batch, Damaged, Record, open_body};
 use super::{SinkId, lookup, schema};
 use crate::clock::{Timestamp, monotonic};
-use crate::event::{self, Event, Network, Sequence};
+use crate::event::{self, Event, Network};
 use crate::lifecycle::Lifecycle;
 use crate::metrics::Metrics;
 
@@ -69,7 +70,7 @@ pub(super) struct Reader {
 /// What the thread needs to know of the store.
 pub(super) struct Facts {
     pub(super) network: Network,
-    pub(super) epoch: u64,
+    pub(super) epochs: Epochs,
     /// The newest event at start: only up to here can a fresh delivery be settled already.
     pub(super) tail_at_start: u64,
     pub(super) metrics: Arc<Metrics>,
@@ -288,7 +289,7 @@ impl Worker {
         let facts = event::facts(record.stream, &body).map_err(|malformed| malformed.reason)?;
         Ok(Event {
             id: record.id,
-            sequence: Sequence { epoch: self.facts.epoch, number: seq },
+            sequence: self.facts.epochs.sequence(seq),
             network: self.facts.network,
             stream: record.stream,
             origin: record.origin,

@@ -25,6 +25,7 @@ const WAL_PAGES: i64 = 2000;
 
 const TABLES: &str = "
     CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+    CREATE TABLE epoch (first INTEGER PRIMARY KEY, value INTEGER NOT NULL);
     CREATE TABLE name (number INTEGER PRIMARY KEY, kind INTEGER NOT NULL, text TEXT NOT NULL, UNIQUE (kind, text));
     CREATE TABLE batch (first INTEGER PRIMARY KEY, row BLOB NOT NULL);
     CREATE TABLE event (seq INTEGER PRIMARY KEY, row BLOB NOT NULL);
@@ -41,7 +42,7 @@ const TABLES: &str = "
                          PRIMARY KEY (kind, first, bucket)) WITHOUT ROWID;
 ";
 
-/// Opens the writing connection, making the file if there is none. `born` becomes the epoch of a new store.
+/// Opens the writing connection, making the file if there is none. `born` becomes the first epoch of a new store.
 pub(super) fn open(directory: &Path, born: u64) -> Result<Connection, OpenError> {
     let path = directory.join(FILE);
     // SQLite gives the files beside it the same permissions.
@@ -89,7 +90,7 @@ pub(super) fn open_reader(directory: &Path) -> rusqlite::Result<Connection> {
 
 fn create(connection: &Connection, born: u64) -> rusqlite::Result<()> {
     let create = format!(
-        "BEGIN IMMEDIATE; {TABLES} INSERT INTO meta VALUES ('epoch', {born}), ('keys_from', 0);
+        "BEGIN IMMEDIATE; {TABLES} INSERT INTO meta VALUES ('keys_from', 0); INSERT INTO epoch VALUES (1, {born});
          PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {FORMAT}; COMMIT;"
     );
     connection.execute_batch(&create)

@@ -5,10 +5,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension, params};
 use tokio::sync::{Semaphore, mpsc};
 
 use super::accept::Accepting;
+use super::epoch::Epochs;
 use super::error::OpenError;
 use super::format::{Batch, Damaged, Table, open as open_row};
 use super::known::Known;
@@ -35,14 +36,14 @@ pub(super) fn open(
     let is_log_whole = inspect_log(&directory, clock.now())?;
     let connection = schema::open(&directory, clock.now().0)?;
     if !is_log_whole {
-        begin_epoch(&connection, clock.now())?;
+        Epochs::begin(&connection, next_seq(&connection)?, clock.now())?;
     }
     let mut scan = Scan::new(&connection, &settings, clock.now(), Arc::clone(&metrics))?;
     scan.run(&connection)?;
-    let epoch = meta(&connection, "epoch")?;
+    let epochs = Epochs::read(&connection)?;
     let recent = Arc::new(Recent::default());
     let tail_at_start = scan.next_seq - 1;
-    let facts = reader::Facts { network: settings.network, epoch, tail_at_start, metrics: Arc::clone(&metrics) };
+    let facts = reader::Facts { network: settings.network, epochs: epochs.clone(), tail_at_start, metrics: Arc::clone(&metrics) };
     let reader = Reader::start(&directory, facts, lifecycle)?;
     let (commands, inbox) = mpsc::channel(COMMANDS_MAX);
     let (mut queues, mut states) = (Vec::new(), Vec::new());
@@ -66,7 +67,7 @@ pub(super) fn open(
     let space = Space::new(&connection, &settings, Arc::clone(&metrics), scan.keys_from)?;
     let accepting = Accepting {
         network: settings.network,
-        epoch,
+        epochs,
         next_seq: scan.next_seq,
         known: scan.known,
         routes: HashMap::new(),
@@ -94,10 +95,14 @@ fn state(queue: &Queue, backlog: &BacklogConfig, bell: &Arc<Bell>, metrics: Opti
     }
 }
 
-/// Numbers of events that are lost with the end of the log will be given again, and sinks may have seen them: in a new
-/// epoch they are higher than whatever sinks have seen.
-fn begin_epoch(connection: &Connection, now: Timestamp) -> rusqlite::Result<()> {
-    connection.execute("UPDATE meta SET value = max(value + 1, ?1) WHERE key = 'epoch'", [now.0]).map(drop)
+/// The number of the next event.
+fn next_seq(connection: &Connection) -> rusqlite::Result<u64> {
+    let newest: Option<u64> = connection.query_row("SELECT max(seq) FROM event", [], |row| row.get(0))?;
+    let sql = "SELECT first, row FROM batch ORDER BY first DESC LIMIT 1";
+    let batch = connection.query_row(sql, [], |row| Ok((row.get::<_, u64>(0)?, row.get::<_, Vec<u8>>(1)?))).optional()?;
+    // Retention may have removed the bodies of the newest batch.
+    let last = batch.map_or(0, |(first, row)| Batch::decode(first, &row).map_or(first, |batch| batch.last()));
+    Ok(last.max(newest.unwrap_or(0)) + 1)
 }
 
 /// Reports what a crash, or worse, has done to the log, and whether it is whole. One with a hole is kept aside before
@@ -119,7 +124,7 @@ fn inspect_log(directory: &Path, now: Timestamp) -> Result<bool, OpenError> {
     } else if tail.is_torn {
         tracing::info!(
             valid_frames = tail.valid,
-            "the write-ahead log has a torn tail, as after a power cut: repaired"
+            "the write-ahead log has a torn tail, as after a crash: repaired"
         );
     }
     Ok(tail.cut_off == 0 && !tail.is_torn)
@@ -167,17 +172,13 @@ impl Scan {
         now: Timestamp,
         metrics: Arc<Metrics>,
     ) -> rusqlite::Result<Self> {
-        let newest: u64 = connection.query_row(
-            "SELECT max(coalesce((SELECT max(seq) FROM event), 0), coalesce((SELECT max(first) FROM batch), 0))",
-            [],
-            |row| row.get(0),
-        )?;
+        let next_seq = next_seq(connection)?;
         let known = Known::new(&settings.dedup);
         let keys_from = meta(connection, "keys_from")?;
-        let mut scan = Self { queues: BTreeMap::new(), known, keys_from, next_seq: newest + 1, now, metrics };
+        let mut scan = Self { queues: BTreeMap::new(), known, keys_from, next_seq, now, metrics };
         for (name, _) in &settings.sinks {
             let number = number_of(connection, NameKind::Sink, &name.0)?;
-            connection.execute("INSERT OR IGNORE INTO cursor VALUES (?1, ?2)", params![number, newest])?;
+            connection.execute("INSERT OR IGNORE INTO cursor VALUES (?1, ?2)", params![number, next_seq - 1])?;
         }
         let sql = "SELECT name.text, cursor.sink, cursor.low FROM cursor JOIN name ON name.number = cursor.sink";
         let mut statement = connection.prepare(sql)?;
@@ -265,7 +266,6 @@ impl Scan {
     }
 
     fn take(&mut self, batch: &Batch) {
-        self.next_seq = self.next_seq.max(batch.last() + 1);
         if batch.first >= self.keys_from {
             let age = self.now.since(batch.accepted_at);
             let accepted = monotonic().checked_sub(age);

@@ -12,12 +12,13 @@ const FRAME_BYTES: usize = 24 + 8192;
 async fn check(damage: fn(&mut Vec<u8>), says: Option<&str>) {
     let scene = Scene::new();
     let (mut emulator, url) = scene.emulator(&["--rate", "300"]).await;
-    let sink = Listener::start().await;
+    let (sink, late) = (Listener::start().await, Listener::start().await);
+    late.answer(|_| 500);
     let config = scene.configure(&Setup {
         source: &format!("url: \"{url}\""),
         streams: NFT_TOKENS,
         more: "",
-        sinks: &[("sink", sink.url(), "")],
+        sinks: &[("sink", sink.url(), ""), ("late", late.url(), "    retry: { schedule: [1s, 1s, 1s] }\n")],
     });
     let mut relay = scene.relay(&config);
     let log = scene.data().join("relay.db-wal");
@@ -27,8 +28,11 @@ async fn check(damage: fn(&mut Vec<u8>), says: Option<&str>) {
     let mut bytes = std::fs::read(&log).unwrap();
     damage(&mut bytes);
     std::fs::write(&log, bytes).unwrap();
+    late.answer(|_| 204);
     let mut relay = scene.relay_in_life(&config, 2, "");
+    let refused = late.arrivals();
     until("it goes on", || sink.count(|arrival| arrival.life == 2) > 100).await;
+    until("what was refused comes again", || late.count(|arrival| arrival.number == refused[0].number) > 1).await;
     if let Some(says) = says {
         relay.logs(says).await;
     }
@@ -36,6 +40,10 @@ async fn check(damage: fn(&mut Vec<u8>), says: Option<&str>) {
     emulator.stop().await;
     let newest = |life| sink.arrivals().into_iter().filter(|a| a.life == life).map(|a| a.sequence).max().unwrap();
     assert!(newest(1) < newest(2), "the order of sequences holds even then: {} {}", newest(1), newest(2));
+    for again in late.arrivals().iter().filter(|arrival| arrival.life == 2) {
+        let first = refused.iter().find(|first| first.id == again.id);
+        assert!(first.is_none_or(|first| first.sequence == again.sequence), "{again:?} had {first:?}");
+    }
     let copies = std::fs::read_dir(scene.data()).unwrap().map(|entry| entry.unwrap().file_name());
     let copies = copies.filter(|name| name.to_str().unwrap().contains("damaged")).count();
     assert_eq!(copies, usize::from(says.is_some_and(|says| says.contains("a copy was kept"))));
@@ -54,7 +62,7 @@ async fn a_log_cut_short_is_taken_as_far_as_it_goes() {
 #[tokio::test]
 async fn a_torn_log_is_repaired_and_told() {
     let tear = |log: &mut Vec<u8>| log.iter_mut().rev().take(1_000).for_each(|byte| *byte ^= 0xff);
-    check(tear, Some("the write-ahead log has a torn tail, as after a power cut: repaired")).await;
+    check(tear, Some("the write-ahead log has a torn tail, as after a crash: repaired")).await;
 }
 
 #[tokio::test]
