@@ -21,7 +21,6 @@ mod sinks;
 mod tests;
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,6 +35,10 @@ pub(crate) use hash::hash;
 pub use load::{Loaded, load, locate};
 pub(crate) use quantity::duration;
 pub use secret::Secret;
+pub use sinks::{
+    BacklogConfig, ClientCertificate, OnFull, Ordering, RetryConfig, SinkConfig, SinkKind, SinkName, TlsConfig,
+    WebhookConfig,
+};
 
 /// A whole, valid configuration.
 #[derive(Clone, Debug)]
@@ -112,94 +115,6 @@ pub struct DeadLettersConfig {
 #[derive(Clone, Debug, Default)]
 pub struct EgressConfig {
     pub deny: Vec<IpNet>,
-}
-
-/// The name of a sink: its key in `sinks`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SinkName(pub Arc<str>);
-
-impl fmt::Display for SinkName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-#[derive(Clone, Debug)]
-pub struct SinkConfig {
-    pub labels: BTreeMap<String, String>,
-    pub kind: SinkKind,
-    pub retry: RetryConfig,
-    /// Attempts under way at once, at least 1.
-    pub concurrency: usize,
-    pub ordering: Ordering,
-    pub backlog: BacklogConfig,
-}
-
-#[derive(Clone, Debug)]
-pub enum SinkKind {
-    Webhook(Box<WebhookConfig>),
-    Stdout,
-}
-
-#[derive(Clone, Debug)]
-pub struct WebhookConfig {
-    /// `http` or `https`, with a host, without userinfo.
-    pub url: Url,
-    /// `whsec_…`; all of them sign. Empty: unsigned.
-    pub secrets: Vec<Secret>,
-    /// Bounds a whole attempt, from name resolution to the end of the answer.
-    pub timeout: Duration,
-    pub headers: Vec<(String, Secret)>,
-    /// Statuses that make the delivery a dead letter at once.
-    pub reject_on: Vec<u16>,
-    pub tls: TlsConfig,
-}
-
-#[derive(Clone, Debug, Default)]
-pub struct TlsConfig {
-    /// PEM file with certificate authorities to trust beside the platform's.
-    pub ca_file: Option<PathBuf>,
-    /// PEM files of a client certificate and its key: both or none.
-    pub client_certificate: Option<ClientCertificate>,
-    pub dangerous_accept_any_certificate: bool,
-}
-
-#[derive(Clone, Debug)]
-pub struct ClientCertificate {
-    pub certificate_file: PathBuf,
-    pub key_file: PathBuf,
-}
-
-#[derive(Clone, Debug)]
-pub struct RetryConfig {
-    /// The delay before the second attempt, the third, …; after the last one the delivery is a dead letter.
-    pub schedule: Vec<Duration>,
-    /// The share by which each delay is scattered, 0.0 to 1.0.
-    pub jitter: f64,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Ordering {
-    /// One in flight per lane, in order.
-    #[default]
-    Lane,
-    None,
-}
-
-#[derive(Clone, Copy, Debug)]
-pub struct BacklogConfig {
-    /// Bytes of events that this sink has not settled.
-    pub max_bytes: u64,
-    pub on_full: OnFull,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum OnFull {
-    /// The sink's oldest deliveries are dropped and counted.
-    #[default]
-    Expire,
-    /// Intake waits, for everybody.
-    Wait,
 }
 
 #[derive(Clone, Debug)]

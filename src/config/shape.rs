@@ -226,8 +226,8 @@ macro_rules! shape {
     ($(#[$meta:meta])* $name:ident { $($field:ident $($key:literal)?: $kind:ty,)* }) => {
         $(#[$meta])*
         #[derive(Default)]
-        pub(super) struct $name {
-            $(pub(super) $field: Option<$crate::config::shape::Node<$kind>>,)*
+        pub(in crate::config) struct $name {
+            $(pub(in crate::config) $field: Option<$crate::config::shape::Node<$kind>>,)*
             unknown: Vec<$crate::config::shape::Key>,
         }
 

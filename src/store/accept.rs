@@ -54,7 +54,7 @@ impl Accepting {
                 Verdict::Recurrence => {
                     let number = batch.first + batch.records.len() as u64;
                     identity.recurrence(self.epochs.sequence(number))
-                },
+                }
                 Verdict::Duplicate(repeat) => {
                     self.count_repeat(repeat);
                     continue;

@@ -43,7 +43,12 @@ pub(super) fn open(
     let epochs = Epochs::read(&connection)?;
     let recent = Arc::new(Recent::default());
     let tail_at_start = scan.next_seq - 1;
-    let facts = reader::Facts { network: settings.network, epochs: epochs.clone(), tail_at_start, metrics: Arc::clone(&metrics) };
+    let facts = reader::Facts {
+        network: settings.network,
+        epochs: epochs.clone(),
+        tail_at_start,
+        metrics: Arc::clone(&metrics),
+    };
     let reader = Reader::start(&directory, facts, lifecycle)?;
     let (commands, inbox) = mpsc::channel(COMMANDS_MAX);
     let (mut queues, mut states) = (Vec::new(), Vec::new());
@@ -99,7 +104,8 @@ fn state(queue: &Queue, backlog: &BacklogConfig, bell: &Arc<Bell>, metrics: Opti
 fn next_seq(connection: &Connection) -> rusqlite::Result<u64> {
     let newest: Option<u64> = connection.query_row("SELECT max(seq) FROM event", [], |row| row.get(0))?;
     let sql = "SELECT first, row FROM batch ORDER BY first DESC LIMIT 1";
-    let batch = connection.query_row(sql, [], |row| Ok((row.get::<_, u64>(0)?, row.get::<_, Vec<u8>>(1)?))).optional()?;
+    let batch =
+        connection.query_row(sql, [], |row| Ok((row.get::<_, u64>(0)?, row.get::<_, Vec<u8>>(1)?))).optional()?;
     // Retention may have removed the bodies of the newest batch.
     let last = batch.map_or(0, |(first, row)| Batch::decode(first, &row).map_or(first, |batch| batch.last()));
     Ok(last.max(newest.unwrap_or(0)) + 1)
@@ -122,10 +128,7 @@ fn inspect_log(directory: &Path, now: Timestamp) -> Result<bool, OpenError> {
              and will not be read; a copy was kept"
         );
     } else if tail.is_torn {
-        tracing::info!(
-            valid_frames = tail.valid,
-            "the write-ahead log has a torn tail, as after a crash: repaired"
-        );
+        tracing::info!(valid_frames = tail.valid, "the write-ahead log has a torn tail, as after a crash: repaired");
     }
     Ok(tail.cut_off == 0 && !tail.is_torn)
 }

@@ -1,0 +1,216 @@
+//! The section `sinks`; a file for each kind.
+
+mod tls;
+mod webhook;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::reader::{Place, positive_duration};
+use super::settings::GIB;
+use super::shape::{Named, NoMapping, Node, shape};
+
+pub use tls::{ClientCertificate, TlsConfig};
+pub use webhook::WebhookConfig;
+
+/// The name of a sink: its key in `sinks`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SinkName(pub Arc<str>);
+
+impl fmt::Display for SinkName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct SinkConfig {
+    pub labels: BTreeMap<String, String>,
+    pub kind: SinkKind,
+    pub retry: RetryConfig,
+    /// Attempts under way at once, at least 1.
+    pub concurrency: usize,
+    pub ordering: Ordering,
+    pub backlog: BacklogConfig,
+}
+
+#[derive(Clone, Debug)]
+pub enum SinkKind {
+    Webhook(Box<WebhookConfig>),
+    Stdout,
+}
+
+#[derive(Clone, Debug)]
+pub struct RetryConfig {
+    /// The delay before the second attempt, the third, …; after the last one the delivery is a dead letter.
+    pub schedule: Vec<Duration>,
+    /// The share by which each delay is scattered, 0.0 to 1.0.
+    pub jitter: f64,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Ordering {
+    /// One in flight per lane, in order.
+    #[default]
+    Lane,
+    None,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct BacklogConfig {
+    /// Bytes of events that this sink has not settled.
+    pub max_bytes: u64,
+    pub on_full: OnFull,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnFull {
+    /// The sink's oldest deliveries are dropped and counted.
+    #[default]
+    Expire,
+    /// Intake waits, for everybody.
+    Wait,
+}
+
+/// More would be a load test.
+const CONCURRENCY_MAX: usize = 1_000;
+
+/// The retries that Standard Webhooks recommends: three days, give or take.
+const SCHEDULE: [Duration; 9] = {
+    const HOUR: u64 = 60 * 60;
+    [
+        Duration::from_secs(5),
+        Duration::from_secs(5 * 60),
+        Duration::from_secs(30 * 60),
+        Duration::from_secs(2 * HOUR),
+        Duration::from_secs(5 * HOUR),
+        Duration::from_secs(10 * HOUR),
+        Duration::from_secs(14 * HOUR),
+        Duration::from_secs(20 * HOUR),
+        Duration::from_secs(24 * HOUR),
+    ]
+};
+
+shape! {
+    Sink {
+        labels: Named<NoMapping>,
+        webhook: webhook::Webhook,
+        stdout: Stdout,
+        retry: Retry,
+        concurrency: NoMapping,
+        ordering: NoMapping,
+        backlog: Backlog,
+    }
+}
+
+shape! { Stdout {} }
+
+shape! { Retry { schedule: NoMapping, jitter: NoMapping, } }
+
+shape! { Backlog { max_bytes: NoMapping, on_full: NoMapping, } }
+
+/// The sinks that could be read, and the place of each name.
+pub(super) fn sinks<'a>(
+    parent: &Place<'a>,
+    node: Option<Node<Named<Sink>>>,
+) -> BTreeMap<SinkName, (Place<'a>, Option<SinkConfig>)> {
+    let (sinks, place) = parent.map("sinks", node);
+    if sinks.0.is_empty() {
+        place.fault("there are no sinks: events would go nowhere");
+    }
+    let mut named = BTreeMap::new();
+    for (key, node) in sinks.0 {
+        let name_place = place.key(&key.name, key.at);
+        name_place.check_name(&key.name);
+        let (sink, place) = place.map(&key.name, Some(node));
+        named.insert(SinkName(key.name.into()), (name_place, self::sink(&place, sink)));
+    }
+    named
+}
+
+fn sink(place: &Place<'_>, sink: Sink) -> Option<SinkConfig> {
+    let labels = labels(place, sink.labels);
+    let kind = kind(place, Destinations { webhook: sink.webhook, stdout: sink.stdout });
+    let ordering = [("lane", Ordering::Lane), ("none", Ordering::None)];
+    Some(SinkConfig {
+        labels,
+        retry: retry(place, sink.retry),
+        concurrency: place.number("concurrency", sink.concurrency, 1..=CONCURRENCY_MAX, 16),
+        ordering: place.choice("ordering", sink.ordering, &ordering).unwrap_or_default(),
+        backlog: backlog(place, sink.backlog),
+        kind: kind?,
+    })
+}
+
+/// What a sink names as its destination; it should be one.
+struct Destinations {
+    webhook: Option<Node<webhook::Webhook>>,
+    stdout: Option<Node<Stdout>>,
+}
+
+fn kind(place: &Place<'_>, named: Destinations) -> Option<SinkKind> {
+    let places = [
+        named.webhook.as_ref().map(|node| ("webhook", node.key)),
+        named.stdout.as_ref().map(|node| ("stdout", node.key)),
+    ];
+    let mut places = places.into_iter().flatten();
+    let Some((first, _)) = places.next() else {
+        place.fault("a sink needs a destination: `webhook` or `stdout`");
+        return None;
+    };
+    if let Some((second, at)) = places.next() {
+        place.key(second, at).fault(format!("a sink has one destination, and this one has `{first}` already"));
+        return None;
+    }
+    if let Some(node) = named.webhook {
+        return webhook::webhook(place, node).map(|webhook| SinkKind::Webhook(Box::new(webhook)));
+    }
+    place.map("stdout", named.stdout);
+    Some(SinkKind::Stdout)
+}
+
+fn labels(parent: &Place<'_>, node: Option<Node<Named<NoMapping>>>) -> BTreeMap<String, String> {
+    let (labels, place) = parent.map("labels", node);
+    let mut read = BTreeMap::new();
+    for (key, node) in labels.0 {
+        let is_name = key.name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+            && key.name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+        if !is_name {
+            place.key(&key.name, key.at).fault("a label's name has ASCII letters, digits and `_`, and no digit first");
+        }
+        if let Some(given) = place.text(&key.name, Some(node)) {
+            read.insert(key.name, given.text);
+        }
+    }
+    read
+}
+
+fn retry(parent: &Place<'_>, node: Option<Node<Retry>>) -> RetryConfig {
+    let (retry, place) = parent.map("retry", node);
+    let at = retry.schedule.as_ref().map(|node| node.at);
+    let schedule = place.texts("schedule", retry.schedule);
+    if let (Some(at), Some([])) = (at, schedule.as_deref()) {
+        place.key("schedule", at).fault("there must be at least one delay");
+    }
+    let schedule = schedule.map(|list| list.iter().filter_map(|given| given.parse(positive_duration)).collect());
+    RetryConfig {
+        schedule: schedule.unwrap_or_else(|| SCHEDULE.to_vec()),
+        jitter: place.parse("jitter", retry.jitter, jitter).unwrap_or(0.2),
+    }
+}
+
+fn jitter(text: &str) -> Result<f64, String> {
+    let share = text.parse().ok().filter(|share| (0.0..=1.0).contains(share));
+    share.ok_or_else(|| format!("expected a number from 0.0 to 1.0, found `{text}`"))
+}
+
+fn backlog(parent: &Place<'_>, node: Option<Node<Backlog>>) -> BacklogConfig {
+    let (backlog, place) = parent.map("backlog", node);
+    let on_full = [("expire", OnFull::Expire), ("wait", OnFull::Wait)];
+    BacklogConfig {
+        max_bytes: place.size("max_bytes", backlog.max_bytes, 5 * GIB),
+        on_full: place.choice("on_full", backlog.on_full, &on_full).unwrap_or_default(),
+    }
+}
