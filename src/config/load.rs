@@ -5,11 +5,10 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde_yaml::options::DuplicateKeyPolicy;
-use serde_yaml::{Location, NonFiniteFloatPolicy, Options, UserMessageFormatter};
-
+use super::document::{Document, Environment};
 use super::fault::{Fault, Faults};
-use super::reader::{Document, Environment, Place, excerpt};
+use super::parse::parse;
+use super::reader::Place;
 use super::routes::Route;
 use super::settings::{DeadLetters, Dedup, Egress, Source, Store};
 use super::shape::{Named, NoMapping, Node, Value, shape};
@@ -21,9 +20,6 @@ const DEFAULT_PATH: &str = "./cspr-relay.yaml";
 
 /// A longer file is refused unread.
 const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
-
-/// How much aliases may repeat, so that a small file cannot become a huge one.
-const ALIASED_NODES_MAX: usize = 100_000;
 
 shape! {
     Whole {
@@ -98,37 +94,6 @@ fn unreadable(path: &Path, error: &io::Error) -> Fault {
     }
 }
 
-fn parse(document: &Document<'_>) -> Result<Node<Whole>, Faults> {
-    serde_yaml::from_str_with_options(document.source, options()).map_err(|error| {
-        let error = error.without_snippet();
-        let at = error.location().unwrap_or(Location::UNKNOWN);
-        let mut fault = document.fault(at, "", message(error), None);
-        fault.excerpt = excerpt(document.source, fault.line, &[]).filter(|line| !may_be_secret(line));
-        Faults(vec![fault])
-    })
-}
-
-/// Without the place at its end, which is told anyway.
-fn message(error: &serde_yaml::Error) -> String {
-    let message = error.render_with_formatter(&UserMessageFormatter);
-    message.split_once(" at line ").map_or(message.as_str(), |(message, _)| message).to_owned()
-}
-
-fn options() -> Options {
-    let mut options = Options::default();
-    options.with_snippet = false;
-    options.duplicate_keys = DuplicateKeyPolicy::Error;
-    options.non_finite_float_policy = NonFiniteFloatPolicy::PassThrough;
-    options.alias_limits.max_total_replayed_events = ALIASED_NODES_MAX;
-    options
-}
-
-/// Before the file could be understood, only its look tells what must not be shown.
-fn may_be_secret(line: &str) -> bool {
-    let line = line.to_lowercase();
-    ["key", "secret", "whsec_", "token", "password", "auth"].iter().any(|word| line.contains(word))
-}
-
 /// None only if a fault was noted.
 fn read(document: &Document<'_>, node: Node<Whole>) -> Option<Config> {
     let root = &Place::root(document, node.at);
@@ -156,7 +121,7 @@ fn read(document: &Document<'_>, node: Node<Whole>) -> Option<Config> {
 /// Every key that a file may have, with `*` for names, and whether `source` shows it.
 #[cfg(test)]
 pub(super) fn all_keys(source: &str) -> std::collections::BTreeMap<String, bool> {
-    let node: Node<Whole> = serde_yaml::from_str_with_options(source, options()).expect("valid YAML");
+    let node: Node<Whole> = super::parse::yaml(source).expect("valid YAML");
     let mut seen = std::collections::BTreeMap::new();
     if let Value::Map(whole) = node.value {
         super::shape::Mapping::walk(&whole, "", &mut seen);

@@ -6,10 +6,12 @@
 //! A file is read in two steps: `shape` keeps what was typed, with its places; `reader` and the modules of the
 //! sections turn that into a [`Config`] and collect every [`Fault`] on the way.
 
+mod document;
 mod expand;
 mod fault;
 mod hash;
 mod load;
+mod parse;
 mod quantity;
 mod reader;
 mod routes;

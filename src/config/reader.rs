@@ -3,85 +3,19 @@
 //! A reading function that meets a fault notes it and gives what would have been there without the key, so that the
 //! rest of the file is looked at too. What comes out is used only if no fault was noted.
 
-use std::cell::RefCell;
-use std::ops::{Range, RangeInclusive};
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::time::Duration;
 
 use secrecy::SecretString;
 use serde_yaml::Location;
 
+use super::document::Document;
 use super::expand::{self, Piece};
-use super::fault::{Fault, suggest};
+use super::fault::suggest;
 use super::quantity;
 use super::secret::{self, FollowedFile, Part, Secret};
 use super::shape::{Mapping, Node, Text, Value};
-
-/// How the environment is looked up.
-pub(super) type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
-
-/// The file that is being read, and what was found wrong with it so far.
-pub(super) struct Document<'a> {
-    pub(super) file: &'a Path,
-    pub(super) source: &'a str,
-    pub(super) environment: Environment<'a>,
-    pub(super) faults: RefCell<Vec<Fault>>,
-    pub(super) warnings: RefCell<Vec<Fault>>,
-    /// Bytes of the file that must not be shown.
-    secrets: RefCell<Vec<Range<usize>>>,
-}
-
-impl<'a> Document<'a> {
-    pub(super) fn new(file: &'a Path, source: &'a str, environment: Environment<'a>) -> Self {
-        Self {
-            file,
-            source,
-            environment,
-            faults: RefCell::default(),
-            warnings: RefCell::default(),
-            secrets: RefCell::default(),
-        }
-    }
-
-    pub(super) fn fault(&self, at: Location, path: &str, message: String, hint: Option<String>) -> Fault {
-        Fault {
-            file: self.file.to_owned(),
-            line: usize::try_from(at.line()).unwrap_or_default(),
-            column: usize::try_from(at.column()).unwrap_or_default(),
-            path: path.to_owned(),
-            message,
-            hint,
-            excerpt: None,
-        }
-    }
-
-    /// Faults and warnings in the order of the file, with their source lines. Secrets are known only now.
-    pub(super) fn findings(self) -> (Vec<Fault>, Vec<Fault>) {
-        let secrets = self.secrets.into_inner();
-        let finish = |mut list: Vec<Fault>| {
-            list.sort_by_key(|fault| (fault.line, fault.column));
-            for fault in &mut list {
-                fault.excerpt = excerpt(self.source, fault.line, &secrets);
-            }
-            list
-        };
-        (finish(self.faults.into_inner()), finish(self.warnings.into_inner()))
-    }
-}
-
-/// A longer line is not shown: a caret below it helps nobody.
-const EXCERPT_BYTES_MAX: usize = 400;
-
-/// A line of the source, counted from 1, with every character that lies in one of the `secrets` replaced.
-pub(super) fn excerpt(source: &str, line: usize, secrets: &[Range<usize>]) -> Option<String> {
-    let text = source.lines().nth(line.checked_sub(1)?).filter(|text| text.len() <= EXCERPT_BYTES_MAX)?;
-    let start = text.as_ptr() as usize - source.as_ptr() as usize;
-    let masked = text.char_indices().map(|(index, c)| {
-        let is_secret = secrets.iter().any(|range| range.contains(&(start + index)));
-        if is_secret && !c.is_whitespace() { '*' } else { c }
-    });
-    Some(masked.collect())
-}
 
 /// A place in the document: everything read from here says where it stood.
 #[derive(Clone)]
@@ -208,7 +142,7 @@ impl<'a> Place<'a> {
     pub(super) fn hide(&self, node: &Text) {
         let Some(span) = node.span() else { return };
         match node.value {
-            Value::Null | Value::Plain | Value::Text(_) => self.document.secrets.borrow_mut().push(span),
+            Value::Null | Value::Plain | Value::Text(_) => self.document.hide(span),
             Value::List(_) | Value::Map(_) => self.hide_line_from(span.start),
         }
     }
@@ -217,7 +151,7 @@ impl<'a> Place<'a> {
         let rest = self.document.source.get(start..).unwrap_or_default();
         let (start, rest) = rest.strip_prefix(':').map_or((start, rest), |rest| (start + 1, rest));
         let length = rest.find('\n').unwrap_or(rest.len());
-        self.document.secrets.borrow_mut().push(start..start + length);
+        self.document.hide(start..start + length);
     }
 
     fn part(&self, piece: Piece) -> Option<Part> {
