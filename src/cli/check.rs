@@ -3,9 +3,12 @@
 use std::io::{self, Write};
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
+use serde_json::{Value, json};
 
-use crate::config::{self, Config, Faults, Loaded, MatchConfig, PushDown, RouteConfig, SinkKind, Subscription};
+use crate::config::{
+    self, Config, Fault, Faults, Loaded, MatchConfig, PushDown, RouteConfig, Severity, SinkKind, Subscription,
+};
 use crate::event::Stream;
 use crate::route;
 
@@ -13,38 +16,82 @@ use crate::route;
 const FAULTY: u8 = 2;
 
 /// Check the configuration and show what it would do
+///
+/// Tells every fault of every file at once, with its place, its line and the likely remedy. Nothing is connected to and
+/// nothing is written.
 #[derive(Args, Debug)]
+#[command(
+    after_help = "Exit codes: 0 it can be used (there may be warnings), 2 it has faults, or the command line has"
+)]
 pub(crate) struct Check {
     /// The configuration file [default: `$CSPR_RELAY_CONFIG`, or else `./cspr-relay.yaml`]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Show each subscription with its reason, and each sink with its routes
+    /// Show each subscription with its reason, each sink, and the files that were read
     #[arg(short, long)]
     verbose: bool,
+    /// How to tell: as text, or as JSON on standard output, an array of {file, line, column, path, severity, message,
+    /// hint}
+    #[arg(long, value_enum, default_value_t = Format::Text, conflicts_with = "verbose")]
+    format: Format,
 }
 
-/// Writes faults and warnings to `errors`, the summary to `out`, and returns the exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    Text,
+    Json,
+}
+
+/// Writes faults and warnings to `errors` and the summary to `out`, or everything as JSON to `out`, and returns the
+/// exit code.
 pub(crate) fn run(check: &Check, out: &mut dyn Write, errors: &mut dyn Write) -> io::Result<u8> {
-    match config::load(&config::locate(check.config.clone())) {
-        Ok(loaded) => {
-            for warning in &loaded.warnings {
-                writeln!(errors, "warning: {warning}\n")?;
-            }
-            write!(out, "{}", report(&loaded, check.verbose))?;
-            Ok(0)
+    let outcome = config::load(&config::locate(check.config.clone()));
+    let findings = match &outcome {
+        Ok(loaded) => &loaded.warnings,
+        Err(Faults(findings)) => findings,
+    };
+    match (check.format, &outcome) {
+        (Format::Json, _) => writeln!(out, "{:#}", findings.iter().map(as_json).collect::<Value>())?,
+        (Format::Text, Ok(loaded)) => {
+            tell(findings, errors)?;
+            write!(out, "{}", report(loaded, check.verbose))?;
         }
-        Err(Faults(faults)) => {
-            for fault in &faults {
-                writeln!(errors, "{fault}\n")?;
-            }
-            let noun = if faults.len() == 1 { "fault" } else { "faults" };
-            writeln!(errors, "{} {noun}", faults.len())?;
-            Ok(FAULTY)
+        (Format::Text, Err(_)) => {
+            tell(findings, errors)?;
+            writeln!(errors, "{}", count(findings))?;
         }
+    }
+    Ok(if outcome.is_ok() { 0 } else { FAULTY })
+}
+
+fn tell(findings: &[Fault], errors: &mut dyn Write) -> io::Result<()> {
+    findings.iter().try_for_each(|fault| writeln!(errors, "{fault}\n"))
+}
+
+fn count(findings: &[Fault]) -> String {
+    let count = |severity| findings.iter().filter(|fault| fault.severity == severity).count();
+    let faults = counted(count(Severity::Error), "fault");
+    match count(Severity::Warning) {
+        0 => faults,
+        warnings => format!("{faults}, {}", counted(warnings, "warning")),
     }
 }
 
-fn report(Loaded { config, warnings }: &Loaded, is_verbose: bool) -> String {
+/// Numbers are null for a fault without a place.
+fn as_json(fault: &Fault) -> Value {
+    let place = |number: usize| (fault.line > 0).then_some(number);
+    json!({
+        "file": fault.file.to_string_lossy(),
+        "line": place(fault.line),
+        "column": place(fault.column),
+        "path": fault.path,
+        "severity": fault.severity.as_str(),
+        "message": fault.message,
+        "hint": fault.hint,
+    })
+}
+
+fn report(Loaded { config, warnings, files }: &Loaded, is_verbose: bool) -> String {
     let subscriptions = route::subscriptions(&config.routes, config.source.push_down);
     let mut streams: Vec<Stream> = subscriptions.iter().map(|subscription| subscription.stream).collect();
     streams.dedup();
@@ -63,6 +110,8 @@ fn report(Loaded { config, warnings }: &Loaded, is_verbose: bool) -> String {
             report.push_str(&explain(config, stream, &own));
         }
         report.push_str(&sinks(config));
+        report.push_str("\nread\n");
+        files.iter().for_each(|file| report.push_str(&format!("  {}\n", file.display())));
     }
     report
 }
@@ -122,14 +171,15 @@ mod tests {
 
     const HASH: &str = "5341882bae97a7368cdb007faa9f25735d2780d601114f82907fd83af2e9f508";
 
-    /// Exit code, output and errors for a file with this text.
-    fn check(yaml: &str) -> (u8, String, String) {
+    /// Exit code, output and errors for a file with this text, which is called FILE in them.
+    fn check(yaml: &str, format: Format) -> (u8, String, String) {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), yaml).unwrap();
-        let check = Check { config: Some(file.path().to_owned()), verbose: true };
+        let check = Check { config: Some(file.path().to_owned()), verbose: true, format };
         let (mut out, mut errors) = (Vec::new(), Vec::new());
         let code = run(&check, &mut out, &mut errors).unwrap();
-        (code, String::from_utf8(out).unwrap(), String::from_utf8(errors).unwrap())
+        let text = |bytes| String::from_utf8(bytes).unwrap().replace(&file.path().display().to_string(), "FILE");
+        (code, text(out), text(errors))
     }
 
     fn yaml(routes: &str) -> String {
@@ -142,20 +192,51 @@ mod tests {
     fn a_good_file_is_summed_up_and_explained() {
         let one = format!("one: {{ match: {{ contract_package: {HASH} }}, sinks: bus }}");
         let all = "all: { stream: transfers, match: all, sinks: bus }";
-        let (code, out, errors) = check(&yaml(&format!("{one}, {all}")));
+        let (code, out, errors) = check(&yaml(&format!("{one}, {all}")), Format::Text);
         assert_eq!(code, 0);
         let expected = "ok: nft-tokens, transfers on testnet, 2 routes, 1 sink, 1 warning\n\
              \nnft-tokens: 1 connection, only 1 package: every route names packages\n  one → bus\n\
              \ntransfers: 1 connection, unfiltered: the route `all` names no package\n  all → bus\n\
-             \nsinks\n  bus: stdout\n";
+             \nsinks\n  bus: stdout\n\
+             \nread\n  FILE\n";
         assert_eq!(out, expected);
-        assert!(errors.starts_with("warning: ") && !errors.contains("hunter2"), "{errors}");
+        assert!(errors.starts_with("FILE:1:38: warning: ") && !errors.contains("hunter2"), "{errors}");
     }
 
     #[test]
     fn a_bad_file_ends_with_2_and_its_faults() {
-        let (code, out, errors) = check(&yaml("one: { match: {}, sinks: [buss] }"));
+        let (code, out, errors) = check(&yaml("one: { match: {}, sinks: [buss] }"), Format::Text);
         assert_eq!((code, out.as_str()), (2, ""));
-        assert!(errors.contains("routes.one.match: an empty `match`") && errors.ends_with("\n2 faults\n"), "{errors}");
+        assert!(errors.contains("routes.one.match: an empty `match`"), "{errors}");
+        assert!(errors.ends_with("\n2 faults, 1 warning\n"), "{errors}");
+    }
+
+    #[test]
+    fn machines_get_json() {
+        let (code, out, errors) = check(&yaml("one: { match: all, sinks: [bus, buss] }"), Format::Json);
+        assert_eq!((code, errors.as_str()), (2, ""));
+        let expected = json!([
+            {
+                "file": "FILE", "line": 1, "column": 38, "path": "source.api_key", "severity": "warning",
+                "message": "a secret is written into the file",
+                "hint": "take it from the environment with ${NAME}, or from a file with ${file:/path}"
+            },
+            {
+                "file": "FILE", "line": 3, "column": 43, "path": "routes.one.sinks[1]", "severity": "error",
+                "message": "there is no sink `buss`", "hint": "did you mean `bus`?"
+            },
+        ]);
+        assert_eq!(serde_json::from_str::<Value>(&out).unwrap(), expected);
+        let (code, out, _) = check(&yaml("one: { match: all, sinks: [bus] }"), Format::Json);
+        assert_eq!((code, out.contains("warning")), (0, true), "{out}");
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_has_no_line() {
+        let check = Check { config: Some("/nonexistent/x.yaml".into()), verbose: false, format: Format::Json };
+        let mut out = Vec::new();
+        assert_eq!(run(&check, &mut out, &mut Vec::new()).unwrap(), 2);
+        let told: Value = serde_json::from_slice(&out).unwrap();
+        assert_eq!((&told[0]["line"], &told[0]["severity"]), (&Value::Null, &json!("error")));
     }
 }

@@ -8,7 +8,7 @@ use clap::Args;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::app::{App, Stop};
-use crate::config::{self, Loaded};
+use crate::config::{self, Loaded, Severity};
 
 /// Run the relay
 ///
@@ -25,9 +25,12 @@ pub(crate) struct Run {
 /// Runs until stopped. `Err(None)`: the configuration has faults, which were logged.
 pub(crate) async fn run(args: Run) -> Result<(), Option<anyhow::Error>> {
     let path = config::locate(args.config);
-    let Loaded { config, warnings } = config::load(&path).map_err(|faults| {
+    let Loaded { config, warnings, .. } = config::load(&path).map_err(|faults| {
         for fault in &faults.0 {
-            tracing::error!("{fault}");
+            match fault.severity {
+                Severity::Error => tracing::error!("{fault}"),
+                Severity::Warning => tracing::warn!("{fault}"),
+            }
         }
         None
     })?;

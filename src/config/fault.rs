@@ -6,6 +6,7 @@ use std::path::PathBuf;
 /// One thing that is wrong, or questionable.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
+    pub severity: Severity,
     pub file: PathBuf,
     /// Counted from 1; 0 if the fault has no place in the file.
     pub line: usize,
@@ -19,11 +20,31 @@ pub struct Fault {
     pub excerpt: Option<String>,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Severity {
+    /// The configuration cannot be used.
+    Error,
+    /// It can be used, but its author should think about it.
+    Warning,
+}
+
+impl Severity {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+        }
+    }
+}
+
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.file.display())?;
         if self.line > 0 {
             write!(f, ":{}:{}", self.line, self.column)?;
+        }
+        if self.severity == Severity::Warning {
+            f.write_str(": warning")?;
         }
         if !self.path.is_empty() {
             write!(f, ": {}", self.path)?;
@@ -45,7 +66,8 @@ impl fmt::Display for Fault {
     }
 }
 
-/// Everything that is wrong with a configuration, in the order of the file; never empty.
+/// What was found in a configuration that cannot be used, warnings included: file by file, in the order of the file.
+/// At least one is an error.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Faults(pub Vec<Fault>);
 

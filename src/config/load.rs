@@ -1,25 +1,24 @@
-//! From a file to a [`Config`], or to everything that is wrong with it.
+//! From a file, and those it includes, to a [`Config`] or to everything that is wrong with it.
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::collections::BTreeSet;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::document::{Document, Environment};
-use super::fault::{Fault, Faults};
-use super::parse::parse;
+use serde_yaml::Location;
+
+use super::document::{Document, Environment, Reading};
+use super::fault::{Fault, Faults, Severity, suggest};
+use super::parse::{self, parse};
 use super::reader::Place;
 use super::routes::Route;
 use super::settings::{DeadLetters, Dedup, Egress, Source, Store};
-use super::shape::{Named, NoMapping, Node, Value, shape};
+use super::shape::{Mapping, Named, NoMapping, Value, shape};
 use super::sinks::Sink;
-use super::{Config, routes, settings, sinks};
+use super::{Config, include, routes, settings, sinks};
 
 const PATH_VARIABLE: &str = "CSPR_RELAY_CONFIG";
 const DEFAULT_PATH: &str = "./cspr-relay.yaml";
-
-/// A longer file is refused unread.
-const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
 
 shape! {
     Whole {
@@ -31,6 +30,15 @@ shape! {
         sinks: Named<Sink>,
         routes: Named<Route>,
         shutdown_timeout: NoMapping,
+        include: NoMapping,
+    }
+}
+
+shape! {
+    /// What an included file may have.
+    Part {
+        sinks: Named<Sink>,
+        routes: Named<Route>,
     }
 }
 
@@ -39,6 +47,9 @@ shape! {
 pub struct Loaded {
     pub config: Config,
     pub warnings: Vec<Fault>,
+    /// What it was read from: the files themselves, the files that their values name, and the directories in which
+    /// patterns look. When one of them changes, loading again may give something else.
+    pub files: BTreeSet<PathBuf>,
 }
 
 /// Where the configuration is: as said on the command line, else in `CSPR_RELAY_CONFIG`, else `./cspr-relay.yaml`.
@@ -58,24 +69,21 @@ fn environment(name: &str) -> Option<String> {
 }
 
 pub(super) fn load_with(path: &Path, environment: Environment<'_>) -> Result<Loaded, Faults> {
-    let source = text(path).map_err(|error| Faults(vec![unreadable(path, &error)]))?;
-    let document = Document::new(path, &source, environment);
-    let root = parse(&document)?;
-    let config = read(&document, root);
-    let (faults, warnings) = document.findings();
+    let reading = Reading::new(environment);
+    let source = reading.text(path).map_err(|error| Faults(vec![unreadable(path, &error)]))?;
+    let main = Document::new(path, &source, &reading);
+    let mut whole = whole(&main);
+    let texts = include::included(&whole.place, whole.shape.include.take());
+    let documents: Vec<Document<'_>> = texts.iter().map(|(path, text)| Document::new(path, text, &reading)).collect();
+    let parts = documents.iter().filter_map(part).collect();
+    let config = read(whole, parts);
+    let findings: Vec<Fault> = std::iter::once(main).chain(documents).flat_map(Document::findings).collect();
     match config {
-        Some(config) if faults.is_empty() => Ok(Loaded { config, warnings }),
-        _ => Err(Faults(faults)),
+        Some(config) if findings.iter().all(|fault| fault.severity == Severity::Warning) => {
+            Ok(Loaded { config, warnings: findings, files: reading.into_files() })
+        }
+        _ => Err(Faults(findings)),
     }
-}
-
-fn text(path: &Path) -> io::Result<String> {
-    let mut text = String::new();
-    let length = File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_string(&mut text)?;
-    if length as u64 > FILE_BYTES_MAX {
-        return Err(io::Error::other("the file is longer than 4 MiB"));
-    }
-    Ok(text)
 }
 
 fn unreadable(path: &Path, error: &io::Error) -> Fault {
@@ -84,6 +92,7 @@ fn unreadable(path: &Path, error: &io::Error) -> Fault {
     let hint =
         format!("name the configuration with --config or {PATH_VARIABLE}; config.example.yaml is one to start from");
     Fault {
+        severity: Severity::Error,
         file: path.to_owned(),
         line: 0,
         column: 0,
@@ -94,23 +103,79 @@ fn unreadable(path: &Path, error: &io::Error) -> Fault {
     }
 }
 
-/// None only if a fault was noted.
-fn read(document: &Document<'_>, node: Node<Whole>) -> Option<Config> {
-    let root = &Place::root(document, node.at);
-    let Value::Map(whole) = node.value else {
-        root.fault(format!("expected a mapping with `source`, `sinks` and `routes`, found {}", node.kind()));
-        return None;
+/// The main file, or as much of it as could be had.
+struct Main<'a> {
+    place: Place<'a>,
+    shape: Whole,
+    is_broken: bool,
+}
+
+fn whole<'a>(document: &'a Document<'a>) -> Main<'a> {
+    let Some(node) = parse::<Whole>(document) else {
+        let shape = Whole { include: parse::salvage(document, "include"), ..Whole::default() };
+        return Main { place: Place::root(document, Location::UNKNOWN), shape, is_broken: true };
     };
-    root.refuse_unknown(&whole);
-    let source = settings::source(root, whole.source);
-    let named = sinks::sinks(root, whole.sinks);
-    let routes = routes::routes(root, whole.routes, &named);
+    let place = Place::root(document, node.at);
+    let kind = node.kind();
+    if let Value::Map(shape) = node.value {
+        place.refuse_unknown(&shape);
+        return Main { place, shape, is_broken: false };
+    }
+    place.fault(format!("expected a mapping with `source`, `sinks` and `routes`, found {kind}"));
+    document.reading.lose_a_file();
+    Main { place, shape: Whole::default(), is_broken: true }
+}
+
+/// An included file; none if it was not understood.
+fn part<'a>(document: &'a Document<'a>) -> Option<(Place<'a>, Part)> {
+    let node = parse::<Part>(document)?;
+    let place = Place::root(document, node.at);
+    let kind = node.kind();
+    match node.value {
+        Value::Map(part) => {
+            refuse_foreign(&place, &part);
+            Some((place, part))
+        }
+        Value::Null => None,
+        Value::Plain | Value::Text(_) | Value::List(_) => {
+            place.fault(format!("expected a mapping with {}, found {kind}", Part::KEYS.join(", ")));
+            document.reading.lose_a_file();
+            None
+        }
+    }
+}
+
+fn refuse_foreign(place: &Place<'_>, part: &Part) {
+    for key in part.unknown() {
+        if Whole::KEYS.contains(&key.name.as_str()) {
+            let hint = format!("an included file may have: {}", Part::KEYS.join(", "));
+            place.refuse(key, "belongs into the main file", Some(hint));
+        } else {
+            place.refuse(key, "there is no such key", suggest(&key.name, Part::KEYS.iter().copied()));
+        }
+    }
+}
+
+/// None only if a fault was noted.
+fn read<'a>(main: Main<'a>, parts: Vec<(Place<'a>, Part)>) -> Option<Config> {
+    let Main { place: root, shape: whole, is_broken } = main;
+    let (mut sinks, mut routes) = (vec![(root.clone(), whole.sinks)], vec![(root.clone(), whole.routes)]);
+    for (place, part) in parts {
+        sinks.push((place.clone(), part.sinks));
+        routes.push((place, part.routes));
+    }
+    let named = sinks::sinks(sinks);
+    let routes = routes::routes(routes, &named);
+    if is_broken {
+        return None;
+    }
+    let source = settings::source(&root, whole.source);
     let sinks = named.into_iter().map(|(name, (_, sink))| Some((name, sink?))).collect::<Option<_>>();
     Some(Config {
-        store: settings::store(root, whole.store),
-        dedup: settings::dedup(root, whole.dedup),
-        dead_letters: settings::dead_letters(root, whole.dead_letters),
-        egress: settings::egress(root, whole.egress),
+        store: settings::store(&root, whole.store),
+        dedup: settings::dedup(&root, whole.dedup),
+        dead_letters: settings::dead_letters(&root, whole.dead_letters),
+        egress: settings::egress(&root, whole.egress),
         shutdown_timeout: root.duration("shutdown_timeout", whole.shutdown_timeout, Duration::from_secs(25)),
         source: source?,
         sinks: sinks?,
@@ -121,10 +186,10 @@ fn read(document: &Document<'_>, node: Node<Whole>) -> Option<Config> {
 /// Every key that a file may have, with `*` for names, and whether `source` shows it.
 #[cfg(test)]
 pub(super) fn all_keys(source: &str) -> std::collections::BTreeMap<String, bool> {
-    let node: Node<Whole> = super::parse::yaml(source).expect("valid YAML");
+    let node = parse::yaml::<Whole>(source, serde_yaml::options::DuplicateKeyPolicy::Error).expect("valid YAML");
     let mut seen = std::collections::BTreeMap::new();
     if let Value::Map(whole) = node.value {
-        super::shape::Mapping::walk(&whole, "", &mut seen);
+        Mapping::walk(&whole, "", &mut seen);
     }
     seen
 }

@@ -10,7 +10,9 @@ mod document;
 mod expand;
 mod fault;
 mod hash;
+mod include;
 mod load;
+mod named;
 mod parse;
 mod quantity;
 mod reader;
@@ -32,7 +34,7 @@ use reqwest::Url;
 
 use crate::event::{Network, Stream};
 
-pub use fault::{Fault, Faults};
+pub use fault::{Fault, Faults, Severity};
 pub(crate) use hash::hash;
 pub use load::{Loaded, load, locate};
 pub(crate) use quantity::duration;
@@ -51,7 +53,7 @@ pub struct Config {
     pub dead_letters: DeadLettersConfig,
     pub egress: EgressConfig,
     pub sinks: BTreeMap<SinkName, SinkConfig>,
-    /// In the order of the file.
+    /// In the order of the files.
     pub routes: Vec<RouteConfig>,
     /// How long a stop may take before what is still in flight is left to the next start.
     pub shutdown_timeout: Duration,

@@ -4,7 +4,7 @@
 //! rest of the file is looked at too. What comes out is used only if no fault was noted.
 
 use std::ops::RangeInclusive;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use secrecy::SecretString;
@@ -12,10 +12,10 @@ use serde_yaml::Location;
 
 use super::document::Document;
 use super::expand::{self, Piece};
-use super::fault::suggest;
+use super::fault::{Fault, Severity, suggest};
 use super::quantity;
 use super::secret::{self, FollowedFile, Part, Secret};
-use super::shape::{Mapping, Node, Text, Value};
+use super::shape::{Key, Mapping, Node, Text, Value};
 
 /// A place in the document: everything read from here says where it stood.
 #[derive(Clone)]
@@ -41,13 +41,33 @@ impl<'a> Place<'a> {
     }
 
     pub(super) fn fault_with(&self, message: impl Into<String>, hint: Option<String>) {
-        let fault = self.document.fault(self.at, &self.path, message.into(), hint);
-        self.document.faults.borrow_mut().push(fault);
+        self.document.push(self.document.fault(self.at, &self.path, message.into(), hint));
+    }
+
+    /// That something is nowhere: no fault while a file is unread, for it may be there.
+    pub(super) fn fault_of_the_whole(&self, message: impl Into<String>, hint: Option<String>) {
+        if self.document.reading.is_whole() {
+            self.fault_with(message, hint);
+        }
     }
 
     pub(super) fn warn(&self, message: impl Into<String>, hint: Option<String>) {
         let fault = self.document.fault(self.at, &self.path, message.into(), hint);
-        self.document.warnings.borrow_mut().push(fault);
+        self.document.push(Fault { severity: Severity::Warning, ..fault });
+    }
+
+    /// For a message about another place.
+    pub(super) fn file_and_line(&self) -> String {
+        format!("{}:{}", self.document.file.display(), self.at.line())
+    }
+
+    /// The path of a file that a value names, relative to the file it is written in. It is noted as one that the
+    /// configuration depends on.
+    pub(super) fn beside(&self, path: impl AsRef<Path>) -> PathBuf {
+        let directory = self.document.file.parent().unwrap_or(Path::new(""));
+        let path = directory.join(path);
+        self.document.reading.note(&path);
+        path
     }
 
     /// The place of a key below this one.
@@ -71,8 +91,13 @@ impl<'a> Place<'a> {
                 (map, place)
             }
             Value::Null => (M::default(), place),
-            Value::Plain | Value::Text(_) | Value::List(_) => {
-                self.key(key, node.at).fault(format!("expected a mapping, found {kind}"));
+            value @ (Value::Plain | Value::Text(_) | Value::List(_)) => {
+                let hint = match value {
+                    Value::List(_) => Some("names are keys here: write them without `- `"),
+                    Value::Text(text) if text.contains(':') => Some("a colon needs a space behind it"),
+                    _ => None,
+                };
+                self.key(key, node.at).fault_with(format!("expected a mapping, found {kind}"), hint.map(str::to_owned));
                 (M::default(), place)
             }
         }
@@ -81,10 +106,13 @@ impl<'a> Place<'a> {
     /// Notes a fault for each key that `M` does not have. Its value is not shown: a misspelt key may hold a secret.
     pub(super) fn refuse_unknown<M: Mapping>(&self, map: &M) {
         for key in map.unknown() {
-            let hint = suggest(&key.name, M::KEYS.iter().copied());
-            self.key(&key.name, key.at).fault_with("there is no such key", hint);
-            self.hide_line_from(key.end());
+            self.refuse(key, "there is no such key", suggest(&key.name, M::KEYS.iter().copied()));
         }
+    }
+
+    pub(super) fn refuse(&self, key: &Key, message: &str, hint: Option<String>) {
+        self.key(&key.name, key.at).fault_with(message, hint);
+        self.hide_line_from(key.end());
     }
 
     pub(super) fn text(&self, key: &str, node: Option<Text>) -> Option<Given<'a>> {
@@ -116,7 +144,10 @@ impl<'a> Place<'a> {
             text.push_str(&match piece {
                 Piece::Literal(text) => text,
                 Piece::Variable { name, default } => self.variable(&name, default)?,
-                Piece::File(path) => self.readable(&path, secret::read(&path))?,
+                Piece::File(path) => {
+                    let path = self.beside(path);
+                    self.readable(&path, secret::read(&path))?
+                }
             });
         }
         Some(Given { text, place: self.clone() })
@@ -158,7 +189,10 @@ impl<'a> Place<'a> {
         match piece {
             Piece::Literal(text) => Some(Part::Text(SecretString::from(text))),
             Piece::Variable { name, default } => Some(Part::Text(self.variable(&name, default)?.into())),
-            Piece::File(path) => self.readable(&path, FollowedFile::open(path.clone())).map(Part::File),
+            Piece::File(path) => {
+                let path = self.beside(path);
+                self.readable(&path, FollowedFile::open(path.clone())).map(Part::File)
+            }
         }
     }
 
@@ -168,10 +202,22 @@ impl<'a> Place<'a> {
     {
         let spelling = node.spelling(self.document.source);
         if spelling.is_none() {
-            let hint = matches!(node.value, Value::Null).then(|| "remove the key, or give it a value".to_owned());
+            let hint = self.without_quotes(node).map(str::to_owned);
             self.fault_with(format!("expected a single value, found {}", node.kind()), hint);
         }
         spelling
+    }
+
+    /// What was probably meant by something else than a single value.
+    fn without_quotes(&self, node: &Text) -> Option<&'static str> {
+        let (before, from) = self.document.source.split_at_checked(node.span()?.start)?;
+        let word = before.trim_end().rsplit([' ', '\n']).next().unwrap_or_default();
+        match node.value {
+            Value::Null if word.starts_with(['&', '!']) => Some("quote a text that begins with `&` or `!`"),
+            Value::Null => Some("remove the key, or give it a value"),
+            Value::Map(_) if from.starts_with("{{") => Some("quote a text with `{{ }}` in it: \"{{ action }}\""),
+            _ => None,
+        }
     }
 
     fn pieces(&self, text: &str) -> Option<Vec<Piece>> {
@@ -179,7 +225,7 @@ impl<'a> Place<'a> {
     }
 
     fn variable(&self, name: &str, default: Option<String>) -> Option<String> {
-        let value = (self.document.environment)(name);
+        let value = (self.document.reading.environment)(name);
         let value = if default.is_some() { value.filter(|value| !value.is_empty()).or(default) } else { value };
         if value.is_none() {
             let hint = format!("set it, or give a default: ${{{name}:-…}}");

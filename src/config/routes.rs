@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::fault::{nearest, suggest};
+use super::named::{Section, entries};
 use super::reader::{Given, Place};
-use super::shape::{Mapping, Named, NoMapping, Node, Value, shape};
+use super::shape::{Mapping, NoMapping, Node, Value, shape};
 use super::{MatchConfig, MatchKeys, RouteConfig, SinkConfig, SinkName, hash};
 use crate::event::Stream;
 
@@ -33,25 +34,20 @@ shape! {
 
 /// All routes that could be read. Every sink must be used, every used sink must exist.
 pub(super) fn routes<'a>(
-    parent: &Place<'a>,
-    node: Option<Node<Named<Route>>>,
+    section: Section<'a, Route>,
     sinks: &BTreeMap<SinkName, (Place<'a>, Option<SinkConfig>)>,
 ) -> Vec<RouteConfig> {
-    let (routes, place) = parent.map("routes", node);
-    if routes.0.is_empty() {
-        place.fault("there are no routes: no event would go anywhere");
-    }
     let mut read = Vec::new();
     let mut used = BTreeSet::new();
-    for (key, node) in routes.0 {
-        place.key(&key.name, key.at).check_name(&key.name);
-        let (route, place) = place.map(&key.name, Some(node));
+    for entry in entries("routes", section, "there are no routes: no event would go anywhere") {
+        let name = entry.name.clone();
+        let (route, place) = entry.read();
         let known = Known { sinks, used: &mut used };
-        read.extend(self::route(&place, &key.name, route, known));
+        read.extend(self::route(&place, &name, route, known));
     }
     for (name, (place, _)) in sinks.iter().filter(|(name, _)| !used.contains(*name)) {
         let hint = "name it in the `sinks` of a route, or remove it".to_owned();
-        place.fault_with(format!("no route uses the sink `{name}`"), Some(hint));
+        place.fault_of_the_whole(format!("no route uses the sink `{name}`"), Some(hint));
     }
     read
 }
@@ -90,7 +86,7 @@ fn sinks(place: &Place<'_>, node: Option<Node<NoMapping>>, known: Known<'_, '_>)
         let name = SinkName(text.into());
         if !known.sinks.contains_key(&name) {
             let hint = suggest(&name.0, known.sinks.keys().map(|name| &*name.0));
-            place.fault_with(format!("there is no sink `{name}`"), hint);
+            place.fault_of_the_whole(format!("there is no sink `{name}`"), hint);
             // Else a slip of the pen would be told twice.
             let meant = nearest(&name.0, known.sinks.keys().map(|name| &*name.0));
             known.used.extend(meant.map(|name| SinkName(name.into())));

@@ -1,5 +1,6 @@
 //! The sections that there is one of: `source`, `store`, `dedup`, `dead_letters`, `egress`.
 
+use std::fs::File;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -140,11 +141,15 @@ pub(super) fn header_text(text: &str) -> Result<String, String> {
     }
 }
 
-/// A file that can be opened now.
+/// A file that can be opened now; its path is relative to the file that names it.
 pub(super) fn file(place: &Place<'_>, key: &str, node: Option<Text>) -> Option<PathBuf> {
-    place.parse(key, node, |text| match std::fs::File::open(text) {
-        Ok(_) => Ok(PathBuf::from(text)),
-        Err(error) => Err(format!("cannot read {text}: {error}")),
+    place.parse(key, node, |text| {
+        let path = place.beside(text);
+        match File::open(&path).and_then(|file| file.metadata()) {
+            Ok(metadata) if metadata.is_dir() => Err(format!("cannot read {}: it is a directory", path.display())),
+            Ok(_) => Ok(path),
+            Err(error) => Err(format!("cannot read {}: {error}", path.display())),
+        }
     })
 }
 

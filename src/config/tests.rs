@@ -63,7 +63,7 @@ fn the_example_shows_every_key() {
     assert!(missing.is_empty(), "not in config.example.yaml: {missing:?}");
 }
 
-/// With `BLESS` in the environment the expectations are written anew: read the difference before it is committed.
+/// With `UPDATE=1` in the environment the expectations are written anew: read the difference before it is committed.
 #[test]
 fn each_mistake_is_told_as_expected() {
     let directory = here("tests/config");
@@ -75,18 +75,66 @@ fn each_mistake_is_told_as_expected() {
             continue;
         }
         count += 1;
-        let told = load_with(&path, &environment).err().map(|faults| format!("{faults}\n")).unwrap_or_default();
+        let findings = load_with(&path, &environment).map_or_else(|faults| faults, |loaded| Faults(loaded.warnings));
+        let told = format!("{findings}\n");
         let told = told.replace(&format!("{}/", directory.display()), "");
         let expected = path.with_extension("expected");
-        if std::env::var_os("BLESS").is_some() {
+        if std::env::var_os("UPDATE").is_some() {
             std::fs::write(&expected, &told).unwrap();
         }
-        if told.is_empty() || std::fs::read_to_string(&expected).unwrap_or_default() != told {
+        if findings.0.is_empty() || std::fs::read_to_string(&expected).unwrap_or_default() != told {
             wrong.push(format!("--- {}\n{told}", path.display()));
         }
     }
     assert!(count >= 20);
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_good_file_loads_without_a_warning() {
+    let files = std::fs::read_dir(here("tests/config/good")).unwrap().map(|entry| entry.unwrap().path());
+    let files: Vec<_> = files.filter(|path| path.extension().is_some_and(|extension| extension == "yaml")).collect();
+    assert!(files.len() >= 3);
+    for file in files {
+        let loaded = load_with(&file, &environment).unwrap_or_else(|faults| panic!("{faults}"));
+        assert_eq!(loaded.warnings, [], "{}", file.display());
+    }
+}
+
+#[test]
+fn included_files_are_one_configuration_with_the_main_file() {
+    let good = here("tests/config/good");
+    let loaded = load_with(&good.join("includes.yaml"), &environment).unwrap_or_else(|faults| panic!("{faults}"));
+    let routes: Vec<&str> = loaded.config.routes.iter().map(|route| &*route.name).collect();
+    assert_eq!(routes, ["market", "museum"], "in the order of the files");
+    let names = loaded.config.sinks.keys().map(ToString::to_string);
+    assert_eq!(names.collect::<Vec<_>>(), ["market", "museum"]);
+    let files: Vec<_> =
+        loaded.files.iter().map(|file| file.strip_prefix(&good).unwrap().display().to_string()).collect();
+    let expected = [
+        "includes",
+        "includes/api-key",
+        "includes/empty.yaml",
+        "includes/market.yaml",
+        "includes/museum/ca.pem",
+        "includes/museum/museum.yaml",
+        "includes.yaml",
+    ];
+    assert_eq!(files, expected);
+}
+
+#[test]
+fn too_many_files_and_too_many_bytes_are_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let main = directory.path().join("relay.yaml");
+    std::fs::write(&main, "include: '*.yml'\nsource: { network: testnet, api_key: '${API_KEY}' }\n").unwrap();
+    std::fs::write(directory.path().join("long.yml"), " ".repeat(32 * 1024 * 1024)).unwrap();
+    let told = load_with(&main, &environment).unwrap_err().to_string();
+    assert!(told.contains("longer than 32 MiB, all its files together") && !told.contains("no sinks"), "{told}");
+    std::fs::write(directory.path().join("long.yml"), "").unwrap();
+    (0..1000).for_each(|index| std::fs::write(directory.path().join(format!("{index}.yml")), "").unwrap());
+    let told = load_with(&main, &environment).unwrap_err().to_string();
+    assert!(told.contains("includes 1001 files; 1000 are the most"), "{told}");
 }
 
 #[test]

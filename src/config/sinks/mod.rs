@@ -8,6 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::named::{Section, entries};
 use super::reader::{Place, positive_duration};
 use super::settings::GIB;
 use super::shape::{Named, NoMapping, Node, shape};
@@ -112,20 +113,12 @@ shape! { Retry { schedule: NoMapping, jitter: NoMapping, } }
 shape! { Backlog { max_bytes: NoMapping, on_full: NoMapping, } }
 
 /// The sinks that could be read, and the place of each name.
-pub(super) fn sinks<'a>(
-    parent: &Place<'a>,
-    node: Option<Node<Named<Sink>>>,
-) -> BTreeMap<SinkName, (Place<'a>, Option<SinkConfig>)> {
-    let (sinks, place) = parent.map("sinks", node);
-    if sinks.0.is_empty() {
-        place.fault("there are no sinks: events would go nowhere");
-    }
+pub(super) fn sinks<'a>(section: Section<'a, Sink>) -> BTreeMap<SinkName, (Place<'a>, Option<SinkConfig>)> {
     let mut named = BTreeMap::new();
-    for (key, node) in sinks.0 {
-        let name_place = place.key(&key.name, key.at);
-        name_place.check_name(&key.name);
-        let (sink, place) = place.map(&key.name, Some(node));
-        named.insert(SinkName(key.name.into()), (name_place, self::sink(&place, sink)));
+    for entry in entries("sinks", section, "there are no sinks: events would go nowhere") {
+        let (name, name_place) = (SinkName(entry.name.as_str().into()), entry.place.clone());
+        let (sink, place) = entry.read();
+        named.insert(name, (name_place, self::sink(&place, sink)));
     }
     named
 }
