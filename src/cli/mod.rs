@@ -10,6 +10,7 @@ mod emulate;
 mod events;
 mod listen;
 mod run;
+mod schema;
 mod secret;
 mod verify;
 
@@ -58,6 +59,7 @@ enum Command {
     Events(events::Args),
     Listen(listen::Args),
     DeadLetters(dead_letters::Args),
+    Schema(schema::Schema),
     Secret(secret::Args),
     Verify(verify::Args),
 }
@@ -106,6 +108,7 @@ async fn execute(command: Command, home: Option<demo::Home>) -> ExitCode {
         (Command::Events(args), _) => coded(events::run(args, &mut out, &mut errors)),
         (Command::Listen(args), _) => ended(listen::run(args, &mut out).await),
         (Command::DeadLetters(args), _) => coded(dead_letters::run(args, &mut out, &mut errors)),
+        (Command::Schema(args), _) => ended(schema::run(&args, &mut out).map_err(Into::into)),
         (Command::Secret(args), _) => ended(secret::run(&args, &mut out)),
         (Command::Verify(args), _) => coded(verify::run(&args, &mut out).map_err(Into::into)),
     }

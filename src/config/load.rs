@@ -9,36 +9,38 @@ use serde_yaml::Location;
 
 use super::document::{Document, Environment, Reading};
 use super::fault::{Fault, Faults, Severity, suggest};
+use super::named::NAME;
+use super::outline::Form;
 use super::parse::{self, parse};
 use super::reader::Place;
 use super::routes::Route;
 use super::settings::{DeadLetters, Dedup, Egress, Source, Store};
 use super::shape::{Mapping, Named, NoMapping, Value, shape};
 use super::sinks::Sink;
-use super::{Config, include, routes, settings, sinks};
+use super::{Config, include, json_schema, routes, settings, sinks};
 
 const PATH_VARIABLE: &str = "CSPR_RELAY_CONFIG";
 const DEFAULT_PATH: &str = "./cspr-relay.yaml";
 
 shape! {
     Whole {
-        source: Source,
+        source: Source = Form::TEXT.required(),
         store: Store,
         dedup: Dedup,
         dead_letters: DeadLetters,
         egress: Egress,
-        sinks: Named<Sink>,
-        routes: Named<Route>,
-        shutdown_timeout: NoMapping,
-        include: NoMapping,
+        sinks: Named<Sink> = Form::TEXT.named(NAME),
+        routes: Named<Route> = Form::TEXT.named(NAME),
+        shutdown_timeout: NoMapping = Form::DURATION,
+        include: NoMapping = Form::TEXT.list(),
     }
 }
 
 shape! {
     /// What an included file may have.
     Part {
-        sinks: Named<Sink>,
-        routes: Named<Route>,
+        sinks: Named<Sink> = Form::TEXT.named(NAME),
+        routes: Named<Route> = Form::TEXT.named(NAME),
     }
 }
 
@@ -61,6 +63,16 @@ pub fn locate(path: Option<PathBuf>) -> PathBuf {
 /// Reads the file at `path` and expands references from the environment of the process.
 pub fn load(path: &Path) -> Result<Loaded, Faults> {
     load_with(path, &environment)
+}
+
+/// The JSON Schema of a main file.
+pub fn schema() -> serde_json::Value {
+    json_schema::schema("The configuration of cspr-relay", &Whole::outline())
+}
+
+/// The JSON Schema of an included file.
+pub fn schema_of_included() -> serde_json::Value {
+    json_schema::schema("An included file of a cspr-relay configuration", &Part::outline())
 }
 
 fn environment(name: &str) -> Option<String> {

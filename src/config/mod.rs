@@ -7,12 +7,15 @@
 //! sections turn that into a [`Config`] and collect every [`Fault`] on the way.
 
 mod document;
+mod example;
 mod expand;
 mod fault;
 mod hash;
 mod include;
+mod json_schema;
 mod load;
 mod named;
+mod outline;
 mod parse;
 mod quantity;
 mod reader;
@@ -36,7 +39,7 @@ use crate::event::{Network, Stream};
 
 pub use fault::{Fault, Faults, Severity};
 pub(crate) use hash::hash;
-pub use load::{Loaded, load, locate};
+pub use load::{Loaded, load, locate, schema, schema_of_included};
 pub(crate) use quantity::duration;
 pub use secret::Secret;
 pub use sinks::{

@@ -6,6 +6,9 @@ use std::collections::BTreeMap;
 use super::reader::Place;
 use super::shape::{Mapping, Named, Node, Value};
 
+/// What names look like, as a regular expression: they go into headers, metrics and tables.
+pub(super) const NAME: &str = "^[A-Za-z0-9_.-]{1,64}$";
+
 /// The section as each file has it, the main file first.
 pub(super) type Section<'a, M> = Vec<(Place<'a>, Option<Node<Named<M>>>)>;
 

@@ -45,6 +45,16 @@ pub(super) fn size(text: &str) -> Result<u64, String> {
     number.checked_mul(bytes).ok_or_else(|| too_large(text))
 }
 
+/// What [`duration`] accepts, as a regular expression, but for nothing (`0s`) and the order of the units.
+pub(super) fn duration_pattern() -> String {
+    format!("^(?=.*[1-9])([0-9]+ *({}) *)+$", MS_BY_UNIT.map(|(unit, _)| unit).join("|"))
+}
+
+/// What [`size`] accepts, as a regular expression.
+pub(super) fn size_pattern() -> String {
+    format!("^[0-9]+ *({})?$", BYTES_BY_UNIT.map(|(unit, _)| unit).join("|"))
+}
+
 /// A leading number, the letters behind it, and the rest; spaces between number and unit are skipped.
 fn split(text: &str) -> Option<(u64, &str, &str)> {
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::fault::{nearest, suggest};
 use super::named::{Section, entries};
+use super::outline::Form;
 use super::reader::{Given, Place};
 use super::shape::{Mapping, NoMapping, Node, Value, shape};
 use super::{MatchConfig, MatchKeys, RouteConfig, SinkConfig, SinkName, hash};
@@ -15,20 +16,23 @@ const ACTIONS: [&str; 3] = ["created", "updated", "emitted"];
 /// Longer names would not fit where routes and sinks are listed: headers, metrics, tables.
 const NAME_BYTES_MAX: usize = 64;
 
+const HASH: &str = "^([A-Za-z-]+-)?[0-9A-Fa-f]{64}$";
+const OWNER: &str = "^([A-Za-z-]+-)?[0-9A-Fa-f]{64}$|^01[0-9A-Fa-f]{64}$|^02[0-9A-Fa-f]{66}$";
+
 shape! {
     Route {
-        stream: NoMapping,
-        condition "match": Condition,
-        sinks: NoMapping,
+        stream: NoMapping = Form::words(|| Stream::all().map(Stream::as_str).collect()),
+        condition "match": Condition = Form::words(|| vec!["all"]).or_mapping().filled().required(),
+        sinks: NoMapping = Form::TEXT.list().filled().required(),
     }
 }
 
 shape! {
     Condition {
-        action: NoMapping,
-        contract_package: NoMapping,
-        owner: NoMapping,
-        token_id: NoMapping,
+        action: NoMapping = Form::TEXT.list().filled(),
+        contract_package: NoMapping = Form::pattern(HASH).list().filled(),
+        owner: NoMapping = Form::pattern(OWNER).list().filled(),
+        token_id: NoMapping = Form::TEXT.list().filled(),
     }
 }
 

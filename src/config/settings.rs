@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use reqwest::Url;
 use secrecy::ExposeSecret;
 
+use super::outline::{Form, words_of};
 use super::reader::Place;
 use super::shape::{NoMapping, Node, Text, shape};
 use super::{DeadLettersConfig, DedupConfig, EgressConfig, IdentityRule, PushDown, Secret, SourceConfig, StoreConfig};
@@ -17,25 +18,39 @@ use crate::event::Network;
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 pub(super) const GIB: u64 = 1 << 30;
 
+const PUSH_DOWN: [(&str, PushDown); 3] =
+    [("packages", PushDown::Packages), ("packages_and_owners", PushDown::PackagesAndOwners), ("off", PushDown::Off)];
+const IDENTITY: [(&str, IdentityRule); 2] =
+    [("state", IdentityRule::State), ("deploy_token", IdentityRule::DeployToken)];
+const NETWORKS: [(&str, Network); 2] =
+    [(Network::Mainnet.as_str(), Network::Mainnet), (Network::Testnet.as_str(), Network::Testnet)];
+
 shape! {
     Source {
-        network: NoMapping,
-        url: NoMapping,
-        api_key: NoMapping,
+        network: NoMapping = Form::words(|| words_of(&NETWORKS)).required(),
+        url: NoMapping = Form::pattern("^wss?://[^/@]+/?$"),
+        api_key: NoMapping = Form::TEXT.required(),
         persistent_session: NoMapping,
-        silence_timeout: NoMapping,
-        push_down: NoMapping,
+        silence_timeout: NoMapping = Form::DURATION,
+        push_down: NoMapping = Form::words(|| words_of(&PUSH_DOWN)),
         ca_file: NoMapping,
     }
 }
 
-shape! { Store { path: NoMapping, retention: NoMapping, max_bytes: NoMapping, } }
+shape! { Store { path: NoMapping, retention: NoMapping = Form::DURATION, max_bytes: NoMapping = Form::SIZE, } }
 
-shape! { Dedup { identity: NoMapping, window: NoMapping, window_without_deploy: NoMapping, max_keys: NoMapping, } }
+shape! {
+    Dedup {
+        identity: NoMapping = Form::words(|| words_of(&IDENTITY)),
+        window: NoMapping = Form::DURATION,
+        window_without_deploy: NoMapping = Form::DURATION,
+        max_keys: NoMapping = Form::number(1, usize::MAX),
+    }
+}
 
-shape! { DeadLetters { retention: NoMapping, max_bytes: NoMapping, } }
+shape! { DeadLetters { retention: NoMapping = Form::DURATION, max_bytes: NoMapping = Form::SIZE, } }
 
-shape! { Egress { deny: NoMapping, } }
+shape! { Egress { deny: NoMapping = Form::pattern("^[0-9A-Fa-f:.]+(/[0-9]+)?$").list(), } }
 
 /// None only if a fault was noted.
 pub(super) fn source(parent: &Place<'_>, node: Option<Node<Source>>) -> Option<SourceConfig> {
@@ -49,12 +64,7 @@ pub(super) fn source(parent: &Place<'_>, node: Option<Node<Source>>) -> Option<S
     let api_key = api_key(&place, source.api_key);
     let persistent_session = place.parse("persistent_session", source.persistent_session, header_text);
     let silence_timeout = place.duration("silence_timeout", source.silence_timeout, Duration::from_secs(60));
-    let push_down = [
-        ("packages", PushDown::Packages),
-        ("packages_and_owners", PushDown::PackagesAndOwners),
-        ("off", PushDown::Off),
-    ];
-    let push_down = place.choice("push_down", source.push_down, &push_down).unwrap_or_default();
+    let push_down = place.choice("push_down", source.push_down, &PUSH_DOWN).unwrap_or_default();
     let ca_file = file(&place, "ca_file", source.ca_file);
     Some(SourceConfig {
         network: network?,
@@ -71,8 +81,7 @@ fn network(place: &Place<'_>, node: Option<Text>) -> Option<Network> {
     if node.is_none() {
         place.fault("`network` is missing: mainnet or testnet");
     }
-    let words = [Network::Mainnet, Network::Testnet].map(|network| (network.as_str(), network));
-    place.choice("network", node, &words)
+    place.choice("network", node, &NETWORKS)
 }
 
 fn default_url(network: Network) -> Url {
@@ -168,10 +177,9 @@ fn path(text: &str) -> Result<PathBuf, String> {
 
 pub(super) fn dedup(parent: &Place<'_>, node: Option<Node<Dedup>>) -> DedupConfig {
     let (dedup, place) = parent.map("dedup", node);
-    let identity = [("state", IdentityRule::State), ("deploy_token", IdentityRule::DeployToken)];
     let short = Duration::from_secs(10 * 60);
     DedupConfig {
-        identity: place.choice("identity", dedup.identity, &identity).unwrap_or_default(),
+        identity: place.choice("identity", dedup.identity, &IDENTITY).unwrap_or_default(),
         window: place.duration("window", dedup.window, 7 * DAY),
         window_without_deploy: place.duration("window_without_deploy", dedup.window_without_deploy, short),
         max_keys: place.number("max_keys", dedup.max_keys, 1..=usize::MAX, 3_000_000),

@@ -11,6 +11,8 @@ use std::ops::Range;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_yaml::{Location, Spanned};
 
+use super::outline::Outline;
+
 /// A value and its place; a mapping in it is read as `M`.
 pub(super) struct Node<M> {
     /// Where it is used; of an alias that is the alias.
@@ -161,6 +163,9 @@ pub(super) trait Mapping: Default {
     /// Keys that were found and do not belong there.
     fn unknown(&self) -> &[Key];
 
+    /// What such a mapping may hold.
+    fn outline() -> Outline;
+
     /// Notes for each key that may stand here or further below whether it does.
     #[cfg(test)]
     fn walk(&self, path: &str, seen: &mut std::collections::BTreeMap<String, bool>);
@@ -179,6 +184,10 @@ impl Mapping for NoMapping {
 
     fn unknown(&self) -> &[Key] {
         &[]
+    }
+
+    fn outline() -> Outline {
+        Outline::Leaf
     }
 
     #[cfg(test)]
@@ -210,6 +219,10 @@ impl<M: Mapping> Mapping for Named<M> {
         &[]
     }
 
+    fn outline() -> Outline {
+        Outline::Named(M::outline)
+    }
+
     #[cfg(test)]
     fn walk(&self, path: &str, seen: &mut std::collections::BTreeMap<String, bool>) {
         for (_, node) in &self.0 {
@@ -221,9 +234,10 @@ impl<M: Mapping> Mapping for Named<M> {
 }
 
 /// Declares a mapping with fixed keys: a struct with an optional [`Node`] for each. A key that is a word of Rust is
-/// given as text behind its field's name.
+/// given as text behind its field's name. Behind `=` stands how its values are written, for the schema: a
+/// [`Form`](super::outline::Form); without it, a text.
 macro_rules! shape {
-    ($(#[$meta:meta])* $name:ident { $($field:ident $($key:literal)?: $kind:ty,)* }) => {
+    ($(#[$meta:meta])* $name:ident { $($field:ident $($key:literal)?: $kind:ty $(= $form:expr)?,)* }) => {
         $(#[$meta])*
         #[derive(Default)]
         pub(in crate::config) struct $name {
@@ -255,6 +269,17 @@ macro_rules! shape {
                 &self.unknown
             }
 
+            fn outline() -> $crate::config::outline::Outline {
+                $crate::config::outline::Outline::Keys(
+                    concat!(module_path!(), "::", stringify!($name)),
+                    vec![$($crate::config::outline::KeyOutline {
+                        name: $crate::config::shape::shape!(@key $field $($key)?),
+                        form: $crate::config::shape::shape!(@form $($form)?),
+                        value: <$kind as $crate::config::shape::Mapping>::outline,
+                    }),*],
+                )
+            }
+
             #[cfg(test)]
             fn walk(&self, path: &str, seen: &mut std::collections::BTreeMap<String, bool>) {
                 $({
@@ -272,5 +297,7 @@ macro_rules! shape {
     };
     (@key $field:ident) => { stringify!($field) };
     (@key $field:ident $key:literal) => { $key };
+    (@form) => { $crate::config::outline::Form::TEXT };
+    (@form $form:expr) => { $form };
 }
 pub(super) use shape;

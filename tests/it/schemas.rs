@@ -90,8 +90,8 @@ fn change(sample: &Value, pointer: &str, value: Option<Value>) -> Value {
     changed
 }
 
-/// What the validator says to each instance; `None` if it is not there.
-fn validate(schema: &str, instances: &[Value]) -> Option<Vec<String>> {
+/// What the validator says to each instance; `None` if it is not there. `schema` is a name or a path, as the script has it.
+pub(crate) fn validate(schema: &str, instances: &[Value]) -> Option<Vec<String>> {
     let mut process = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/validate"))
         .arg(schema)
         .stdin(Stdio::piped())

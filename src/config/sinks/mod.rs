@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::named::{Section, entries};
+use super::outline::{Form, words_of};
 use super::reader::{Place, positive_duration};
 use super::settings::GIB;
 use super::shape::{Named, NoMapping, Node, shape};
@@ -94,23 +95,26 @@ const SCHEDULE: [Duration; 9] = {
     ]
 };
 
+const ORDERING: [(&str, Ordering); 2] = [("lane", Ordering::Lane), ("none", Ordering::None)];
+const ON_FULL: [(&str, OnFull); 2] = [("expire", OnFull::Expire), ("wait", OnFull::Wait)];
+
 shape! {
     Sink {
-        labels: Named<NoMapping>,
+        labels: Named<NoMapping> = Form::TEXT.named("^[A-Za-z_][A-Za-z0-9_]*$"),
         webhook: webhook::Webhook,
         stdout: Stdout,
         retry: Retry,
-        concurrency: NoMapping,
-        ordering: NoMapping,
+        concurrency: NoMapping = Form::number(1, CONCURRENCY_MAX),
+        ordering: NoMapping = Form::words(|| words_of(&ORDERING)),
         backlog: Backlog,
     }
 }
 
 shape! { Stdout {} }
 
-shape! { Retry { schedule: NoMapping, jitter: NoMapping, } }
+shape! { Retry { schedule: NoMapping = Form::DURATION.list().filled(), jitter: NoMapping = Form::SHARE, } }
 
-shape! { Backlog { max_bytes: NoMapping, on_full: NoMapping, } }
+shape! { Backlog { max_bytes: NoMapping = Form::SIZE, on_full: NoMapping = Form::words(|| words_of(&ON_FULL)), } }
 
 /// The sinks that could be read, and the place of each name.
 pub(super) fn sinks<'a>(section: Section<'a, Sink>) -> BTreeMap<SinkName, (Place<'a>, Option<SinkConfig>)> {
@@ -126,12 +130,11 @@ pub(super) fn sinks<'a>(section: Section<'a, Sink>) -> BTreeMap<SinkName, (Place
 fn sink(place: &Place<'_>, sink: Sink) -> Option<SinkConfig> {
     let labels = labels(place, sink.labels);
     let kind = kind(place, Destinations { webhook: sink.webhook, stdout: sink.stdout });
-    let ordering = [("lane", Ordering::Lane), ("none", Ordering::None)];
     Some(SinkConfig {
         labels,
         retry: retry(place, sink.retry),
         concurrency: place.number("concurrency", sink.concurrency, 1..=CONCURRENCY_MAX, 16),
-        ordering: place.choice("ordering", sink.ordering, &ordering).unwrap_or_default(),
+        ordering: place.choice("ordering", sink.ordering, &ORDERING).unwrap_or_default(),
         backlog: backlog(place, sink.backlog),
         kind: kind?,
     })
@@ -201,9 +204,8 @@ fn jitter(text: &str) -> Result<f64, String> {
 
 fn backlog(parent: &Place<'_>, node: Option<Node<Backlog>>) -> BacklogConfig {
     let (backlog, place) = parent.map("backlog", node);
-    let on_full = [("expire", OnFull::Expire), ("wait", OnFull::Wait)];
     BacklogConfig {
         max_bytes: place.size("max_bytes", backlog.max_bytes, 5 * GIB),
-        on_full: place.choice("on_full", backlog.on_full, &on_full).unwrap_or_default(),
+        on_full: place.choice("on_full", backlog.on_full, &ON_FULL).unwrap_or_default(),
     }
 }

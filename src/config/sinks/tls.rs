@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::super::outline::Form;
 use super::super::reader::Place;
 use super::super::settings::file;
 use super::super::shape::{NoMapping, Node, shape};
@@ -26,7 +27,7 @@ shape! {
         ca_file: NoMapping,
         cert_file: NoMapping,
         key_file: NoMapping,
-        dangerous_accept_any_certificate: NoMapping,
+        dangerous_accept_any_certificate: NoMapping = Form::BOOL,
     }
 }
 

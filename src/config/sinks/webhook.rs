@@ -9,6 +9,7 @@ use reqwest::header::HeaderName;
 use secrecy::ExposeSecret;
 
 use super::super::Secret;
+use super::super::outline::Form;
 use super::super::reader::{Place, number};
 use super::super::settings::{header_text, url};
 use super::super::shape::{Named, NoMapping, Node, Text, shape};
@@ -47,11 +48,11 @@ const RESERVED_PREFIXES: [&str; 2] = ["webhook-", "cspr-relay-"];
 
 shape! {
     Webhook {
-        url: NoMapping,
-        secrets: NoMapping,
-        timeout: NoMapping,
-        headers: Named<NoMapping>,
-        reject_on: NoMapping,
+        url: NoMapping = Form::pattern("^https?://[^/?#@]+([/?#]|$)").required(),
+        secrets: NoMapping = Form::pattern("^whsec_[A-Za-z0-9+/]{32,86}={0,2}$").list(),
+        timeout: NoMapping = Form::DURATION,
+        headers: Named<NoMapping> = Form::TEXT.named("^[!#$%&'*+.^_`|~0-9A-Za-z-]+$"),
+        reject_on: NoMapping = Form::number(300, 599).list(),
         tls: Tls,
     }
 }

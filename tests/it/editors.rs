@@ -1,0 +1,117 @@
+//! What editors are told by `cspr-relay schema`: it takes every good configuration, and refuses what `check` refuses,
+//! except for what no schema can know.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+use crate::schemas::validate;
+
+/// Files below `tests/config` that a schema takes and `check` does not, and why.
+const BEYOND_A_SCHEMA: &[(&str, &str)] = &[
+    ("bad_range", "how long a prefix may be depends on the address"),
+    ("broken_reference", "references are expanded later"),
+    ("contract_events_unfiltered", "what a match needs depends on the stream"),
+    ("field_a_stream_lacks", "what a match may name depends on the stream"),
+    ("half_client_certificate", "one key needs another"),
+    ("hash_prefix", "prefixes may be in any case"),
+    ("header_twice", "case does not matter for names of headers"),
+    ("illegal_header_value", "references are expanded later"),
+    ("include_absent", "other files"),
+    ("include_name_twice", "other files"),
+    ("include_no_pattern", "the language of patterns"),
+    ("include_of_a_list", "other files"),
+    ("include_of_a_setting", "other files"),
+    ("include_that_finds_nothing", "other files"),
+    ("numeric_hash", "to an editor digits are a number"),
+    ("reserved_header", "case does not matter for names of headers"),
+    ("reserved_header_of_http", "case does not matter for names of headers"),
+    ("sink_with_two_destinations", "one key excludes another"),
+    ("sink_without_destination", "one of several keys"),
+    ("unknown_sink", "names are defined elsewhere"),
+    ("unreadable_certificate", "other files"),
+    ("unreadable_secret_file", "other files"),
+    ("unset_variable", "the environment"),
+    ("unused_sink", "names are used elsewhere"),
+];
+
+#[test]
+fn good_configurations_fit_the_schema() {
+    let mut files = yaml_files("tests/config/good");
+    files.push(here("config.example.yaml"));
+    check(&[], &files, |file, answer| assert_eq!(answer, "valid", "{}", file.display()));
+    check(&["--included"], &yaml_files("tests/config/good/includes"), |file, answer| {
+        assert_eq!(answer, "valid", "{}", file.display());
+    });
+}
+
+#[test]
+fn mistakes_do_not_fit_the_schema_either() {
+    let files = yaml_files("tests/config");
+    let names: Vec<_> = files.iter().map(|file| file.file_stem().unwrap().to_str().unwrap().to_owned()).collect();
+    assert!(BEYOND_A_SCHEMA.iter().all(|(excused, _)| names.contains(&(*excused).to_owned())));
+    let parsed: Vec<PathBuf> = files.into_iter().filter(|file| json(file).is_some()).collect();
+    let mut wrong = Vec::new();
+    check(&[], &parsed, |file, answer| {
+        let name = file.file_stem().unwrap().to_str().unwrap();
+        let is_excused = BEYOND_A_SCHEMA.iter().any(|(excused, _)| *excused == name);
+        match (answer == "valid", is_excused) {
+            (true, false) => wrong.push(format!("{name} fits the schema, and is not excused")),
+            (false, true) => wrong.push(format!("{name} is excused, but it does not fit the schema: {answer}")),
+            _ => {}
+        }
+    });
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn the_schema_says_what_each_key_is_for() {
+    let mut silent = Vec::new();
+    let schema: Value = serde_json::from_str(&schema(&[])).unwrap();
+    let definitions = schema["$defs"].as_object().unwrap();
+    for (definition, key, value) in definitions.iter().flat_map(|(name, definition)| {
+        definition["properties"].as_object().unwrap().iter().map(move |(key, value)| (name, key, value))
+    }) {
+        let is_told = value["description"].as_str().is_some_and(|text| text.len() > 10);
+        if !is_told {
+            silent.push(format!("{definition}: {key}"));
+        }
+    }
+    assert!(definitions.len() >= 10);
+    assert!(silent.is_empty(), "no comment in config.example.yaml: {silent:?}");
+}
+
+fn here(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+fn yaml_files(directory: &str) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(here(directory)).unwrap().map(|entry| entry.unwrap().path());
+    let mut files: Vec<PathBuf> =
+        entries.filter(|path| path.extension().is_some_and(|extension| extension == "yaml")).collect();
+    files.sort();
+    assert!(!files.is_empty());
+    files
+}
+
+/// What an editor sees; none if it is no YAML, which it sees too.
+fn json(file: &Path) -> Option<Value> {
+    serde_yaml::from_str(&std::fs::read_to_string(file).unwrap()).ok()
+}
+
+fn schema(arguments: &[&str]) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_cspr-relay")).arg("schema").args(arguments).output().unwrap();
+    assert!(output.status.success());
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn check(arguments: &[&str], files: &[PathBuf], mut answered: impl FnMut(&Path, &str)) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("schema.json");
+    std::fs::write(&path, schema(arguments)).unwrap();
+    let instances: Vec<Value> = files.iter().map(|file| json(file).unwrap()).collect();
+    let Some(answers) = validate(path.to_str().unwrap(), &instances) else { return };
+    assert_eq!(answers.len(), files.len());
+    files.iter().zip(&answers).for_each(|(file, answer)| answered(file, answer));
+}
