@@ -20,7 +20,12 @@ fn here(path: &str) -> PathBuf {
 fn environment(name: &str) -> Option<String> {
     match name {
         "API_KEY" | "CSPR_CLOUD_API_KEY" => Some("the-key".into()),
-        "MARKET_SECRET" | "MARKET_SECRET_NEXT" => Some(SIGNING_SECRET.into()),
+        "MARKET_SECRET"
+        | "MARKET_SECRET_NEXT"
+        | "HOOK_SECRET"
+        | "CATALOGUE_SECRET"
+        | "ORDERS_SECRET"
+        | "RELAY_SIGNING_SECRET" => Some(SIGNING_SECRET.into()),
         "PROXY_CA_FILE" | "MARKET_CA_FILE" | "MARKET_CERT_FILE" | "MARKET_KEY_FILE" => Some("/dev/null".into()),
         _ => None,
     }
@@ -49,9 +54,7 @@ fn keys_of(condition: &str) -> MatchKeys {
 
 #[test]
 fn the_example_loads_without_a_warning() {
-    let loaded = load_with(&here("config.example.yaml"), &environment).unwrap_or_else(|faults| panic!("{faults}"));
-    assert_eq!(loaded.warnings, []);
-    assert_eq!(loaded.config.routes.len(), 2);
+    assert_eq!(loaded_without_a_warning(&here("config.example.yaml")).config.routes.len(), 2);
 }
 
 #[test]
@@ -67,17 +70,11 @@ fn the_example_shows_every_key() {
 #[test]
 fn each_mistake_is_told_as_expected() {
     let directory = here("tests/config");
-    let mut count = 0;
+    let files = yaml_files("tests/config");
     let mut wrong = Vec::new();
-    for entry in std::fs::read_dir(&directory).unwrap() {
-        let path = entry.unwrap().path();
-        if path.extension().is_none_or(|extension| extension != "yaml") {
-            continue;
-        }
-        count += 1;
-        let findings = load_with(&path, &environment).map_or_else(|faults| faults, |loaded| Faults(loaded.warnings));
-        let told = format!("{findings}\n");
-        let told = told.replace(&format!("{}/", directory.display()), "");
+    for path in &files {
+        let findings = load_with(path, &environment).map_or_else(|faults| faults, |loaded| Faults(loaded.warnings));
+        let told = format!("{findings}\n").replace(&format!("{}/", directory.display()), "");
         let expected = path.with_extension("expected");
         if std::env::var_os("UPDATE").is_some() {
             std::fs::write(&expected, &told).unwrap();
@@ -86,19 +83,39 @@ fn each_mistake_is_told_as_expected() {
             wrong.push(format!("--- {}\n{told}", path.display()));
         }
     }
-    assert!(count >= 20);
+    assert!(files.len() >= 40);
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+fn yaml_files(directory: &str) -> Vec<PathBuf> {
+    let files = std::fs::read_dir(here(directory)).unwrap().map(|entry| entry.unwrap().path());
+    files.filter(|path| path.extension().is_some_and(|extension| extension == "yaml")).collect()
+}
+
+fn loaded_without_a_warning(file: &Path) -> Loaded {
+    let loaded = load_with(file, &environment).unwrap_or_else(|faults| panic!("{faults}"));
+    assert_eq!(loaded.warnings, [], "{}", file.display());
+    loaded
 }
 
 #[test]
 fn every_good_file_loads_without_a_warning() {
-    let files = std::fs::read_dir(here("tests/config/good")).unwrap().map(|entry| entry.unwrap().path());
-    let files: Vec<_> = files.filter(|path| path.extension().is_some_and(|extension| extension == "yaml")).collect();
+    let files = yaml_files("tests/config/good");
     assert!(files.len() >= 3);
     for file in files {
-        let loaded = load_with(&file, &environment).unwrap_or_else(|faults| panic!("{faults}"));
-        assert_eq!(loaded.warnings, [], "{}", file.display());
+        loaded_without_a_warning(&file);
     }
+}
+
+#[test]
+fn every_realistic_example_loads_without_a_warning() {
+    let files = yaml_files("examples");
+    assert!(files.len() >= 2);
+    for file in files {
+        loaded_without_a_warning(&file);
+    }
+    let teams = loaded_without_a_warning(&here("examples/twelve-teams/cspr-relay.yaml"));
+    assert_eq!((teams.config.sinks.len(), teams.config.routes.len()), (12, 300));
 }
 
 #[test]

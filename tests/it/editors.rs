@@ -39,11 +39,13 @@ const BEYOND_A_SCHEMA: &[(&str, &str)] = &[
 #[test]
 fn good_configurations_fit_the_schema() {
     let mut files = yaml_files("tests/config/good");
+    files.extend(yaml_files("examples"));
+    files.push(here("examples/twelve-teams/cspr-relay.yaml"));
     files.push(here("config.example.yaml"));
     check(&[], &files, |file, answer| assert_eq!(answer, "valid", "{}", file.display()));
-    check(&["--included"], &yaml_files("tests/config/good/includes"), |file, answer| {
-        assert_eq!(answer, "valid", "{}", file.display());
-    });
+    let mut included = yaml_files("tests/config/good/includes");
+    included.extend(yaml_files("examples/twelve-teams/teams"));
+    check(&["--included"], &included, |file, answer| assert_eq!(answer, "valid", "{}", file.display()));
 }
 
 #[test]
