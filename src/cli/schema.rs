@@ -8,16 +8,12 @@ use crate::config;
 
 /// Print the JSON Schema of the configuration
 ///
-/// An editor completes and checks with it. Put it beside the configuration and name it in the first line, which the
-/// YAML extensions of the common editors know:
+/// An editor completes and checks with it: `cspr-relay schema > cspr-relay.schema.json` puts it beside the
+/// configuration, and `# yaml-language-server: $schema=cspr-relay.schema.json` as the first line of that names it, which
+/// the YAML extensions of the common editors know.
 ///
-///     cspr-relay schema > cspr-relay.schema.json
-///
-///     # yaml-language-server: $schema=cspr-relay.schema.json
-///
-/// What it cannot tell (an unknown sink, an unset variable), `cspr-relay check` does.
+/// What a schema cannot tell (an unknown sink, an unset variable), `cspr-relay check` does.
 #[derive(Args, Debug)]
-#[command(verbatim_doc_comment)]
 pub(crate) struct Schema {
     /// The schema of an included file
     #[arg(long)]
