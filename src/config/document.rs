@@ -7,9 +7,8 @@ use std::io::{self, Read};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use serde_yaml::Location;
-
 use super::fault::{Fault, Severity};
+use super::shape::Spot;
 
 /// All files of a configuration together may be this long; what goes beyond it is refused unread.
 const BYTES_MAX: u64 = 32 * 1024 * 1024;
@@ -80,12 +79,12 @@ impl<'a> Document<'a> {
         Self { file, source, reading, faults, broken, secrets }
     }
 
-    pub(super) fn fault(&self, at: Location, path: &str, message: String, hint: Option<String>) -> Fault {
+    pub(super) fn fault(&self, at: Spot, path: &str, message: String, hint: Option<String>) -> Fault {
         Fault {
             severity: Severity::Error,
             file: self.file.to_owned(),
-            line: usize::try_from(at.line()).unwrap_or_default(),
-            column: usize::try_from(at.column()).unwrap_or_default(),
+            line: usize::try_from(at.line).unwrap_or_default(),
+            column: usize::try_from(at.column).unwrap_or_default(),
             path: path.to_owned(),
             message,
             hint,

@@ -5,8 +5,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde_yaml::Location;
-
 use super::document::{Document, Environment, Reading};
 use super::fault::{Fault, Faults, Severity, suggest};
 use super::named::NAME;
@@ -15,7 +13,7 @@ use super::parse::{self, parse};
 use super::reader::Place;
 use super::routes::Route;
 use super::settings::{DeadLetters, Dedup, Egress, Source, Store};
-use super::shape::{Mapping, Named, NoMapping, Value, shape};
+use super::shape::{Mapping, Named, NoMapping, Spot, Value, shape};
 use super::sinks::Sink;
 use super::{Config, include, json_schema, routes, settings, sinks};
 
@@ -125,7 +123,7 @@ struct Main<'a> {
 fn whole<'a>(document: &'a Document<'a>) -> Main<'a> {
     let Some(node) = parse::<Whole>(document) else {
         let shape = Whole { include: parse::salvage(document, "include"), ..Whole::default() };
-        return Main { place: Place::root(document, Location::UNKNOWN), shape, is_broken: true };
+        return Main { place: Place::root(document, Spot::default()), shape, is_broken: true };
     };
     let place = Place::root(document, node.at);
     let kind = node.kind();

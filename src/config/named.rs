@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::reader::Place;
-use super::shape::{Mapping, Named, Node, Value};
+use super::shape::{Mapping, Named, Node, Spot, Value};
 
 /// What names look like, as a regular expression: they go into headers, metrics and tables.
 pub(super) const NAME: &str = "^[A-Za-z0-9_.-]{1,64}$";
@@ -49,7 +49,7 @@ pub(super) fn entries<'a, M: Mapping>(key: &str, section: Section<'a, M>, absent
     entries
 }
 
-fn entry<'a, M>(section: &Place<'a>, name: String, at: serde_yaml::Location, node: Node<M>) -> Entry<'a, M> {
+fn entry<'a, M>(section: &Place<'a>, name: String, at: Spot, node: Node<M>) -> Entry<'a, M> {
     let place = section.key(&name, at);
     place.check_name(&name);
     Entry { name, place, section: section.clone(), node }

@@ -4,7 +4,7 @@ use serde_yaml::options::DuplicateKeyPolicy;
 use serde_yaml::{Budget, Error, Location, NonFiniteFloatPolicy, Options, UserMessageFormatter};
 
 use super::document::Document;
-use super::shape::{Mapping, Named, NoMapping, Node, Text, Value};
+use super::shape::{Mapping, Named, NoMapping, Node, Spot, Text, Value};
 
 /// How many nodes all aliases together may repeat, so that a small file cannot become a huge one.
 const ALIASED_NODES_MAX: usize = 1_000_000;
@@ -19,7 +19,7 @@ pub(super) fn parse<M: Mapping>(document: &Document<'_>) -> Option<Node<M>> {
         Ok(node) => return Some(node),
         Err(error) => error,
     };
-    let at = error.location().unwrap_or(Location::UNKNOWN);
+    let at = Spot::from(error.location().unwrap_or(Location::UNKNOWN));
     if let Error::DuplicateMappingKey { key, .. } = &error {
         let message = format!("the key `{}` stands here a second time", key.as_deref().unwrap_or("?"));
         let hint = "remove one of the two, or put them together".to_owned();
@@ -72,9 +72,9 @@ fn budget() -> Budget {
 }
 
 fn broken(document: &Document<'_>, error: &Error) {
-    let at = error.location().unwrap_or(Location::UNKNOWN);
+    let at = Spot::from(error.location().unwrap_or(Location::UNKNOWN));
     let message = message(error);
-    let line = usize::try_from(at.line()).unwrap_or_default();
+    let line = usize::try_from(at.line).unwrap_or_default();
     let line = document.source.lines().nth(line.saturating_sub(1)).unwrap_or_default();
     let hint = hint(&message, line).map(str::to_owned);
     document.push_broken(document.fault(at, "", message, hint));

@@ -7,22 +7,20 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use secrecy::SecretString;
-use serde_yaml::Location;
-
 use super::document::Document;
 use super::expand::{self, Piece};
 use super::fault::{Fault, Severity, suggest};
 use super::quantity;
 use super::secret::{self, FollowedFile, Part, Secret};
-use super::shape::{Key, Mapping, Node, Text, Value};
+use super::shape::{Key, Mapping, Node, Spot, Text, Value};
+use secrecy::SecretString;
 
 /// A place in the document: everything read from here says where it stood.
 #[derive(Clone)]
 pub(super) struct Place<'a> {
     pub(super) document: &'a Document<'a>,
     pub(super) path: String,
-    pub(super) at: Location,
+    pub(super) at: Spot,
 }
 
 /// A text from the file, expanded, with its place.
@@ -32,7 +30,7 @@ pub(super) struct Given<'a> {
 }
 
 impl<'a> Place<'a> {
-    pub(super) fn root(document: &'a Document<'a>, at: Location) -> Self {
+    pub(super) fn root(document: &'a Document<'a>, at: Spot) -> Self {
         Self { document, path: String::new(), at }
     }
 
@@ -58,7 +56,7 @@ impl<'a> Place<'a> {
 
     /// For a message about another place.
     pub(super) fn file_and_line(&self) -> String {
-        format!("{}:{}", self.document.file.display(), self.at.line())
+        format!("{}:{}", self.document.file.display(), self.at.line)
     }
 
     /// The path of a file that a value names, relative to the file it is written in. It is noted as one that the
@@ -71,12 +69,12 @@ impl<'a> Place<'a> {
     }
 
     /// The place of a key below this one.
-    pub(super) fn key(&self, key: &str, at: Location) -> Self {
+    pub(super) fn key(&self, key: &str, at: Spot) -> Self {
         let path = if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) };
         Self { document: self.document, path, at }
     }
 
-    fn item(&self, index: usize, at: Location) -> Self {
+    fn item(&self, index: usize, at: Spot) -> Self {
         Self { document: self.document, path: format!("{}[{index}]", self.path), at }
     }
 

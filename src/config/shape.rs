@@ -13,14 +13,29 @@ use serde_yaml::{Location, Spanned};
 
 use super::outline::Outline;
 
+/// A line and a column, counted from 1; 0 if there is none. Small, since a large file has millions.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Spot {
+    pub(super) line: u32,
+    pub(super) column: u32,
+}
+
+impl From<Location> for Spot {
+    fn from(location: Location) -> Self {
+        let number = |number: u64| u32::try_from(number).unwrap_or_default();
+        Self { line: number(location.line()), column: number(location.column()) }
+    }
+}
+
 /// A value and its place; a mapping in it is read as `M`.
 pub(super) struct Node<M> {
     /// Where it is used; of an alias that is the alias.
-    pub(super) at: Location,
+    pub(super) at: Spot,
     /// The key before it; of a list item the item itself.
-    pub(super) key: Location,
+    pub(super) key: Spot,
     pub(super) value: Value<M>,
-    defined: Location,
+    /// The bytes of the file that spell it; of an alias those of its anchor.
+    defined: Option<(u32, u32)>,
 }
 
 pub(super) enum Value<M> {
@@ -48,7 +63,8 @@ impl<M> Node<M> {
 
     /// The bytes of the file that spell this value; of a list or a mapping, where it begins.
     pub(super) fn span(&self) -> Option<Range<usize>> {
-        span(self.defined)
+        let (start, end) = self.defined?;
+        Some(usize::try_from(start).ok()?..usize::try_from(end).ok()?)
     }
 
     /// The scalar as it is spelled in `file`, without quotes; `007` and `1e18` stay what they are.
@@ -69,7 +85,8 @@ impl<M> Node<M> {
 impl<'de, M: Mapping> Deserialize<'de> for Node<M> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let Spanned { value, referenced, defined } = Spanned::deserialize(deserializer)?;
-        Ok(Self { at: referenced, key: referenced, value, defined })
+        let at = referenced.into();
+        Ok(Self { at, key: at, value, defined: span(defined) })
     }
 }
 
@@ -125,31 +142,33 @@ impl<'de, M: Mapping> Visitor<'de> for ValueVisitor<M> {
     }
 }
 
-fn span(location: Location) -> Option<Range<usize>> {
+fn span(location: Location) -> Option<(u32, u32)> {
     let span = location.span();
-    let start = usize::try_from(span.byte_offset()?).ok()?;
-    let length = usize::try_from(span.byte_len()?).ok()?;
-    Some(start..start.checked_add(length)?)
+    let start = u32::try_from(span.byte_offset()?).ok()?;
+    let length = u32::try_from(span.byte_len()?).ok()?;
+    Some((start, start.checked_add(length)?))
 }
 
 /// A key as it was written.
 #[derive(Clone)]
 pub(super) struct Key {
     pub(super) name: String,
-    pub(super) at: Location,
+    pub(super) at: Spot,
+    /// The byte of the file behind it.
+    end: u32,
 }
 
 impl Key {
-    /// The byte of the file behind it.
     pub(super) fn end(&self) -> usize {
-        span(self.at).unwrap_or_default().end
+        usize::try_from(self.end).unwrap_or(usize::MAX)
     }
 }
 
 impl<'de> Deserialize<'de> for Key {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let Spanned { value, referenced, .. } = Spanned::deserialize(deserializer)?;
-        Ok(Self { name: value, at: referenced })
+        let (_, end) = span(referenced).unwrap_or_default();
+        Ok(Self { name: value, at: referenced.into(), end })
     }
 }
 
