@@ -115,13 +115,14 @@ impl<'a> Document<'a> {
         let starts: Vec<usize> =
             std::iter::once(0).chain(self.source.match_indices('\n').map(|(at, _)| at + 1)).collect();
         let mut list = self.faults.into_inner();
-        for fault in &mut list {
+        // A fault of a file that is no document, such as a list, brings its own line.
+        for fault in list.iter_mut().filter(|fault| fault.file == self.file) {
             let start = fault.line.checked_sub(1).and_then(|line| starts.get(line).copied());
             let line = start.and_then(|start| self.source.get(start..)?.lines().next());
             fault.excerpt = excerpt(line, start.unwrap_or_default(), &secrets);
         }
         list.append(&mut self.broken.into_inner());
-        list.sort_by_key(|fault| (fault.line, fault.column));
+        list.sort_by_key(|fault| (fault.file != self.file, fault.line, fault.column));
         list
     }
 }

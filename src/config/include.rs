@@ -51,7 +51,7 @@ fn matching(pattern: &Given<'_>) -> Vec<PathBuf> {
         }
     };
     if found.is_empty() && is_plain(&pattern.text) {
-        pattern.place.fault(format!("there is no file {}", pattern.text));
+        pattern.place.fault(format!("there is no file `{}`", pattern.text));
         pattern.place.document.reading.lose_a_file();
     } else if found.is_empty() {
         pattern.place.warn(format!("no file is called {}", pattern.text), None);

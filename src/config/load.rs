@@ -15,7 +15,7 @@ use super::routes::Route;
 use super::settings::{DeadLetters, Dedup, Egress, Source, Store};
 use super::shape::{Mapping, Named, NoMapping, Spot, Value, shape};
 use super::sinks::Sink;
-use super::{Config, include, json_schema, routes, settings, sinks};
+use super::{Config, advice, include, json_schema, routes, settings, sinks};
 
 const PATH_VARIABLE: &str = "CSPR_RELAY_CONFIG";
 const DEFAULT_PATH: &str = "./cspr-relay.yaml";
@@ -30,7 +30,7 @@ shape! {
         sinks: Named<Sink> = Form::TEXT.named(NAME),
         routes: Named<Route> = Form::TEXT.named(NAME),
         shutdown_timeout: NoMapping = Form::DURATION,
-        include: NoMapping = Form::TEXT.list(),
+        include: NoMapping = Form::pattern(".").list(),
     }
 }
 
@@ -176,6 +176,7 @@ fn read<'a>(main: Main<'a>, parts: Vec<(Place<'a>, Part)>) -> Option<Config> {
     }
     let named = sinks::sinks(sinks);
     let routes = routes::routes(routes, &named);
+    advice::on_mixed_streams(&named, &routes);
     if is_broken {
         return None;
     }

@@ -6,6 +6,7 @@
 //! A file is read in two steps: `shape` keeps what was typed, with its places; `reader` and the modules of the
 //! sections turn that into a [`Config`] and collect every [`Fault`] on the way.
 
+mod advice;
 mod document;
 mod example;
 mod expand;

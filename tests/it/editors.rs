@@ -12,6 +12,7 @@ use crate::schemas::validate;
 const BEYOND_A_SCHEMA: &[(&str, &str)] = &[
     ("bad_range", "how long a prefix may be depends on the address"),
     ("broken_reference", "references are expanded later"),
+    ("byte_order", "names are defined elsewhere"),
     ("contract_events_unfiltered", "what a match needs depends on the stream"),
     ("field_a_stream_lacks", "what a match may name depends on the stream"),
     ("half_client_certificate", "one key needs another"),
@@ -24,16 +25,23 @@ const BEYOND_A_SCHEMA: &[(&str, &str)] = &[
     ("include_of_a_list", "other files"),
     ("include_of_a_setting", "other files"),
     ("include_that_finds_nothing", "other files"),
+    ("no_range", "how long a prefix may be depends on the address"),
+    ("number_with_exponent", "to a schema 1e6 is a whole number"),
     ("numeric_hash", "to an editor digits are a number"),
+    ("path_of_a_directory", "other files"),
     ("reserved_header", "case does not matter for names of headers"),
     ("reserved_header_of_http", "case does not matter for names of headers"),
+    ("secret_in_clear_text", "a warning: it can be used"),
+    ("several_streams_for_a_webhook", "a warning: it can be used"),
     ("sink_with_two_destinations", "one key excludes another"),
     ("sink_without_destination", "one of several keys"),
+    ("two_broken_references", "references are expanded later"),
     ("unknown_sink", "names are defined elsewhere"),
     ("unreadable_certificate", "other files"),
     ("unreadable_secret_file", "other files"),
     ("unset_variable", "the environment"),
     ("unused_sink", "names are used elsewhere"),
+    ("windows_lines", "names are defined elsewhere"),
 ];
 
 #[test]
