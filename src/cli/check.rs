@@ -6,11 +6,8 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
-use crate::config::{
-    self, Config, Fault, Faults, Loaded, MatchConfig, PushDown, RouteConfig, Severity, SinkKind, Subscription,
-};
-use crate::event::Stream;
-use crate::route;
+use crate::config::{self, Config, Fault, Faults, Loaded, Severity, SinkKind};
+use crate::route::{self, Plan};
 
 /// The exit code for a configuration with faults.
 const FAULTY: u8 = 2;
@@ -92,10 +89,8 @@ fn as_json(fault: &Fault) -> Value {
 }
 
 fn report(Loaded { config, warnings, files }: &Loaded, is_verbose: bool) -> String {
-    let subscriptions = route::subscriptions(&config.routes, config.source.push_down);
-    let mut streams: Vec<Stream> = subscriptions.iter().map(|subscription| subscription.stream).collect();
-    streams.dedup();
-    let names: Vec<&str> = streams.iter().map(|stream| stream.as_str()).collect();
+    let plans = route::plans(&config.routes, config.source.push_down);
+    let names: Vec<&str> = plans.iter().map(|plan| plan.stream.as_str()).collect();
     let mut report = format!(
         "ok: {} on {}, {}, {}, {}\n",
         names.join(", "),
@@ -105,10 +100,7 @@ fn report(Loaded { config, warnings, files }: &Loaded, is_verbose: bool) -> Stri
         counted(warnings.len(), "warning"),
     );
     if is_verbose {
-        for stream in streams {
-            let own: Vec<_> = subscriptions.iter().filter(|subscription| subscription.stream == stream).collect();
-            report.push_str(&explain(config, stream, &own));
-        }
+        report.extend(plans.iter().map(|plan| explain(config, plan)));
         report.push_str(&sinks(config));
         report.push_str("\nread\n");
         files.iter().for_each(|file| report.push_str(&format!("  {}\n", file.display())));
@@ -120,37 +112,13 @@ fn counted(count: usize, noun: &str) -> String {
     if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
 }
 
-fn explain(config: &Config, stream: Stream, subscriptions: &[&Subscription]) -> String {
-    let packages: usize = subscriptions.iter().map(|one| one.contract_packages.len()).sum();
-    let mut text = format!("\n{stream}: {}", counted(subscriptions.len(), "connection"));
-    text.push_str(&match packages {
-        0 => format!(", unfiltered: {}\n", why_unfiltered(config, stream)),
-        _ => format!(", only {}: every route names packages\n", counted(packages, "package")),
-    });
-    let owners = subscriptions.first().map(|one| one.owners.len()).unwrap_or_default();
-    if owners > 0 {
-        text.push_str("  and only their owners, as push_down asks\n");
-    }
-    for route in config.routes.iter().filter(|route| route.stream == stream) {
+fn explain(config: &Config, plan: &Plan) -> String {
+    let mut text = format!("\n{plan}\n");
+    for route in config.routes.iter().filter(|route| route.stream == plan.stream) {
         let sinks: Vec<String> = route.sinks.iter().map(ToString::to_string).collect();
         text.push_str(&format!("  {} → {}\n", route.name, sinks.join(", ")));
     }
     text
-}
-
-fn why_unfiltered(config: &Config, stream: Stream) -> String {
-    let names_no_package = |route: &&RouteConfig| match &route.matcher {
-        MatchConfig::All => true,
-        MatchConfig::Keys(keys) => keys.contract_package.is_none(),
-    };
-    if config.source.push_down == PushDown::Off {
-        return "push_down is off".to_owned();
-    }
-    let mut routes = config.routes.iter().filter(|route| route.stream == stream);
-    match routes.find(names_no_package) {
-        Some(route) => format!("the route `{}` names no package", route.name),
-        None => "the routes name more packages than fit into a few connections".to_owned(),
-    }
 }
 
 fn sinks(config: &Config) -> String {
@@ -195,8 +163,8 @@ mod tests {
         let (code, out, errors) = check(&yaml(&format!("{one}, {all}")), Format::Text);
         assert_eq!(code, 0);
         let expected = "ok: nft-tokens, transfers on testnet, 2 routes, 1 sink, 1 warning\n\
-             \nnft-tokens: 1 connection, only 1 package: every route names packages\n  one → bus\n\
-             \ntransfers: 1 connection, unfiltered: the route `all` names no package\n  all → bus\n\
+             \nsubscribes to nft-tokens for 1 package, because every route names its packages\n  one → bus\n\
+             \nsubscribes to all of transfers, because the route `all` can match any package\n  all → bus\n\
              \nsinks\n  bus: stdout\n\
              \nread\n  FILE\n";
         assert_eq!(out, expected);

@@ -68,6 +68,8 @@ pub(super) struct Document<'a> {
     pub(super) source: &'a str,
     pub(super) reading: &'a Reading<'a>,
     faults: RefCell<Vec<Fault>>,
+    /// Of the faults, without the warnings.
+    errors: Cell<usize>,
     /// What the YAML parser found: these have their source lines already.
     broken: RefCell<Vec<Fault>>,
     /// Bytes of the file that must not be shown.
@@ -76,8 +78,8 @@ pub(super) struct Document<'a> {
 
 impl<'a> Document<'a> {
     pub(super) fn new(file: &'a Path, source: &'a str, reading: &'a Reading<'a>) -> Self {
-        let (faults, broken, secrets) = Default::default();
-        Self { file, source, reading, faults, broken, secrets }
+        let (faults, errors, broken, secrets) = Default::default();
+        Self { file, source, reading, faults, errors, broken, secrets }
     }
 
     pub(super) fn fault(&self, at: Location, path: &str, message: String, hint: Option<String>) -> Fault {
@@ -93,8 +95,15 @@ impl<'a> Document<'a> {
         }
     }
 
+    /// A fault of this file, or of one that a value in it names.
     pub(super) fn push(&self, fault: Fault) {
+        self.errors.set(self.errors.get() + usize::from(fault.severity == Severity::Error));
         self.faults.borrow_mut().push(fault);
+    }
+
+    /// How many faults were noted so far: if it grows, what was read meanwhile is not to be relied on.
+    pub(super) fn errors(&self) -> usize {
+        self.errors.get()
     }
 
     /// Notes a fault of a file that could not be parsed, where secrets are known by their look only.
@@ -116,13 +125,13 @@ impl<'a> Document<'a> {
         let starts: Vec<usize> =
             std::iter::once(0).chain(self.source.match_indices('\n').map(|(at, _)| at + 1)).collect();
         let mut list = self.faults.into_inner();
-        for fault in &mut list {
+        for fault in list.iter_mut().filter(|fault| fault.file == self.file) {
             let start = fault.line.checked_sub(1).and_then(|line| starts.get(line).copied());
             let line = start.and_then(|start| self.source.get(start..)?.lines().next());
             fault.excerpt = excerpt(line, start.unwrap_or_default(), &secrets);
         }
         list.append(&mut self.broken.into_inner());
-        list.sort_by_key(|fault| (fault.line, fault.column));
+        list.sort_by_key(|fault| (fault.file != self.file, fault.line, fault.column));
         list
     }
 }

@@ -76,7 +76,7 @@ impl<'a> Place<'a> {
         Self { document: self.document, path, at }
     }
 
-    fn item(&self, index: usize, at: Location) -> Self {
+    pub(super) fn item(&self, index: usize, at: Location) -> Self {
         Self { document: self.document, path: format!("{}[{index}]", self.path), at }
     }
 
@@ -137,7 +137,7 @@ impl<'a> Place<'a> {
         }
     }
 
-    fn scalar(&self, node: &Text) -> Option<Given<'a>> {
+    pub(super) fn scalar(&self, node: &Text) -> Option<Given<'a>> {
         let spelling = self.spelling(node)?;
         let mut text = String::new();
         for piece in self.pieces(spelling)? {

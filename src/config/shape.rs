@@ -301,3 +301,38 @@ macro_rules! shape {
     (@form $form:expr) => { $form };
 }
 pub(super) use shape;
+
+impl<M> Node<M> {
+    /// The same, without what is in a mapping.
+    pub(super) fn without_mapping<N: Mapping>(self) -> Node<N> {
+        let value = match self.value {
+            Value::Null => Value::Null,
+            Value::Plain => Value::Plain,
+            Value::Text(text) => Value::Text(text),
+            Value::List(items) => Value::List(items.into_iter().map(Node::without_mapping).collect()),
+            Value::Map(_) => Value::Map(N::default()),
+        };
+        Node { at: self.at, key: self.key, value, defined: self.defined }
+    }
+}
+
+/// A mapping inside one of its own kind.
+impl<M: Mapping> Mapping for Box<M> {
+    const KEYS: &'static [&'static str] = M::KEYS;
+
+    fn read<'de, A: MapAccess<'de>>(map: A) -> Result<Self, A::Error> {
+        M::read(map).map(Box::new)
+    }
+
+    fn unknown(&self) -> &[Key] {
+        M::unknown(self)
+    }
+
+    fn outline() -> Outline {
+        M::outline()
+    }
+
+    /// Its keys are those that stand further out.
+    #[cfg(test)]
+    fn walk(&self, _: &str, _: &mut std::collections::BTreeMap<String, bool>) {}
+}

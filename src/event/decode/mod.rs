@@ -254,7 +254,8 @@ impl State {
     }
 }
 
-fn from_base64(json: &str) -> Option<Box<RawValue>> {
+/// The object or array that a JSON text is base64 of.
+pub(crate) fn from_base64(json: &str) -> Option<Box<RawValue>> {
     let code = json.strip_prefix('"')?.strip_suffix('"')?;
     let bytes = data_encoding::BASE64.decode(code.as_bytes()).ok()?;
     let inner: Box<RawValue> = serde_json::from_slice(&bytes).ok()?;
