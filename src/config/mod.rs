@@ -41,7 +41,7 @@ pub(crate) use hash::hash;
 pub use load::{Loaded, load, locate, schema, schema_of_included};
 pub(crate) use quantity::duration;
 pub(crate) use routes::Found;
-pub use routes::{Condition, Key, MatchConfig, Pointer, Predicate, RouteConfig, Texts};
+pub use routes::{Condition, Key, MatchConfig, Pointer, Predicate, RouteConfig, TestConfig, TestEvent, Texts};
 pub use secret::Secret;
 pub use sinks::{
     BacklogConfig, ClientCertificate, OnFull, Ordering, RetryConfig, SinkConfig, SinkKind, SinkName, TlsConfig,
@@ -59,6 +59,8 @@ pub struct Config {
     pub sinks: BTreeMap<SinkName, SinkConfig>,
     /// In the order of the files.
     pub routes: Vec<RouteConfig>,
+    /// Where the operator expects events to go; only `check` runs them.
+    pub tests: Vec<TestConfig>,
     /// How long a stop may take before what is still in flight is left to the next start.
     pub shutdown_timeout: Duration,
 }

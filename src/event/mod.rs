@@ -18,7 +18,7 @@ use bytes::Bytes;
 
 pub(crate) use account::{AccountError, account_hash};
 pub(crate) use canonical::members;
-pub(crate) use decode::{Malformed, decode, facts, from_base64};
+pub(crate) use decode::{Decoded, Malformed, decode, facts, from_base64};
 pub(crate) use id::EventId;
 pub(crate) use identity::{Identity, Key, LaneKey, token_lane};
 #[expect(unreachable_pub, reason = "`config` is public and names it")]

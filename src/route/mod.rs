@@ -2,6 +2,7 @@
 //!
 //! Pure functions of the configuration and an event's facts and bytes: no state, no waiting, no errors.
 
+mod explain;
 mod index;
 mod matcher;
 mod message;
@@ -16,6 +17,7 @@ use crate::event::{Facts, Stream};
 use index::Index;
 use matcher::{Subject, matches};
 
+pub(crate) use explain::{Explained, Failure};
 pub(crate) use subscription::{Plan, plans, subscriptions};
 
 /// All routes, ready to be asked.

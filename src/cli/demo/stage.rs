@@ -119,6 +119,7 @@ impl Stage {
             egress: EgressConfig::default(),
             sinks,
             routes: routes(),
+            tests: Vec::new(),
             shutdown_timeout: Duration::from_secs(5),
         })
     }

@@ -1,5 +1,6 @@
 //! The section `routes`: names, streams, conditions and sinks.
 
+pub(super) mod cases;
 mod condition;
 mod decimal;
 mod fields;
@@ -22,6 +23,7 @@ use super::shape::{NoMapping, Node, shape};
 use super::{SinkConfig, SinkName};
 use crate::event::Stream;
 
+pub use cases::{TestConfig, TestEvent};
 pub use condition::{Condition, Key, MatchConfig, Texts};
 pub use pointer::Pointer;
 pub(crate) use predicate::Found;

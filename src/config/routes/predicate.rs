@@ -99,6 +99,19 @@ impl fmt::Display for Bound {
 }
 
 impl Predicate {
+    /// The word in the file; `None` for a value that stands without one.
+    pub(crate) fn word(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::Equal(_) => return None,
+            Self::In(_) => "in",
+            Self::NotIn(_) => "not_in",
+            Self::Prefix(_) => "prefix",
+            Self::Regex(_) => "regex",
+            Self::Exists(_) => "exists",
+            Self::Compared(comparison, _) => comparison.as_str(),
+        })
+    }
+
     /// Whether what was found passes; nothing passes no test but `exists: false`.
     pub(crate) fn accepts(&self, found: Option<&Found<'_>>) -> bool {
         let Some(found) = found else { return matches!(self, Self::Exists(false)) };

@@ -19,6 +19,8 @@ use super::{ActionKind, Facts, Network, Stream};
 pub(crate) struct Decoded {
     pub(crate) facts: Facts,
     pub(crate) identity: Identity,
+    /// What of the message counts for its identity beside these facts: canonical JSON.
+    pub(crate) state: Vec<u8>,
 }
 
 /// Why a message was not understood: one line, without its content.
@@ -50,7 +52,7 @@ pub(crate) fn decode(network: Network, stream: Stream, body: &[u8]) -> Result<De
         _ => untyped(stream, body)?,
     };
     let identity = Subject { network, stream, facts: &facts, state: &state }.identity();
-    Ok(Decoded { facts, identity })
+    Ok(Decoded { facts, identity, state })
 }
 
 /// Facts alone, for a message that was accepted before.

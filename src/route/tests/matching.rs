@@ -34,7 +34,10 @@ fn takes(stream: Stream, condition: &str, message: &str) -> bool {
     let config = crate::config::load(file.path()).unwrap_or_else(|faults| panic!("{faults}")).config;
     let facts = decode(Network::Testnet, stream, message.as_bytes()).unwrap().facts;
     let router = Router::new(&config.routes);
-    !router.route(stream, &facts, message.as_bytes()).sinks.is_empty()
+    let is_taken = !router.route(stream, &facts, message.as_bytes()).sinks.is_empty();
+    let explained = router.explain(stream, &facts, message.as_bytes());
+    assert_eq!(explained[0].failure.is_none(), is_taken, "{condition}: {:?}", explained[0].failure);
+    is_taken
 }
 
 fn check(stream: Stream, message: &str, table: &[(&str, bool)]) {
