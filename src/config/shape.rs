@@ -315,24 +315,3 @@ impl<M> Node<M> {
         Node { at: self.at, key: self.key, value, defined: self.defined }
     }
 }
-
-/// A mapping inside one of its own kind.
-impl<M: Mapping> Mapping for Box<M> {
-    const KEYS: &'static [&'static str] = M::KEYS;
-
-    fn read<'de, A: MapAccess<'de>>(map: A) -> Result<Self, A::Error> {
-        M::read(map).map(Box::new)
-    }
-
-    fn unknown(&self) -> &[Key] {
-        M::unknown(self)
-    }
-
-    fn outline() -> Outline {
-        M::outline()
-    }
-
-    /// Its keys are those that stand further out.
-    #[cfg(test)]
-    fn walk(&self, _: &str, _: &mut std::collections::BTreeMap<String, bool>) {}
-}

@@ -43,6 +43,19 @@ pub enum Key {
 }
 
 impl Key {
+    pub(super) const ALL: [Self; 10] = [
+        Self::Action,
+        Self::ContractPackage,
+        Self::TokenId,
+        Self::Owner,
+        Self::From,
+        Self::To,
+        Self::Kind,
+        Self::Burned,
+        Self::OwnerType,
+        Self::Standard,
+    ];
+
     /// As it is written in the file.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -1,58 +1,17 @@
-//! Reads a `match`. A new key is a line here, a variant of [`Key`], and an arm in the matcher.
+//! Reads a `match`. A new key is a line in `keys.rs`, a variant of [`Key`], its values in `list.rs`, and an arm in the
+//! matcher.
 
 use super::condition::{Condition, Key, MatchConfig};
-use super::fields::{self, Words};
+use super::fields;
+use super::keys::Keys;
 use super::list::{Kind, Listed, Lists};
 use super::scope::Scope;
-use crate::config::outline::Form;
 use crate::config::reader::Place;
-use crate::config::shape::{Mapping, Named, Node, Value, shape};
-use crate::event::{ActionKind, OWNER_TYPES, Stream, TOKEN_STANDARDS};
-
-/// What the values look like, as regular expressions.
-const HASH: &str = "^([A-Za-z-]+-)?[0-9A-Fa-f]{64}$";
-const OWNER: &str = "^([A-Za-z-]+-)?[0-9A-Fa-f]{64}$|^01[0-9A-Fa-f]{64}$|^02[0-9A-Fa-f]{66}$";
-const POINTER: &str = "^(/([^~]|~[01])*)+$";
+use crate::config::shape::{Mapping, Node, Value};
+use crate::event::Stream;
 
 /// `any`, `all` and `not` inside each other.
 const DEPTH_MAX: usize = 8;
-
-shape! {
-    Keys {
-        owner: Listed = Form::pattern(OWNER).list().filled().or_mapping(),
-        from: Listed = Form::pattern(OWNER).list().filled().or_mapping(),
-        to: Listed = Form::pattern(OWNER).list().filled().or_mapping(),
-        contract_package: Listed = Form::pattern(HASH).list().filled().or_mapping(),
-        token_id: Listed = Form::TEXT.list().filled().or_mapping(),
-        action: Listed = Form::TEXT.list().filled().or_mapping(),
-        kind: Listed = Form::words(|| ActionKind::ALL.map(ActionKind::as_str).to_vec()).list().filled().or_mapping(),
-        burned: Listed = Form::BOOL.list().filled().or_mapping(),
-        owner_type: Listed = Form::words(|| OWNER_TYPES.to_vec()).list().filled().or_mapping(),
-        standard: Listed = Form::words(|| TOKEN_STANDARDS.to_vec()).list().filled().or_mapping(),
-        fields "where": Named<Words> = Form::TEXT.list().filled().or_mapping().named(POINTER),
-        all: Box<Keys> = Form::TEXT.list().filled(),
-        any: Box<Keys> = Form::TEXT.list().filled(),
-        not: Box<Keys> = Form::TEXT.filled(),
-    }
-}
-
-impl Keys {
-    /// Takes those with a list of values.
-    fn lists(&mut self) -> [(Key, Option<Node<Listed>>); 10] {
-        [
-            (Key::ContractPackage, self.contract_package.take()),
-            (Key::TokenId, self.token_id.take()),
-            (Key::Owner, self.owner.take()),
-            (Key::From, self.from.take()),
-            (Key::To, self.to.take()),
-            (Key::Action, self.action.take()),
-            (Key::Kind, self.kind.take()),
-            (Key::Burned, self.burned.take()),
-            (Key::OwnerType, self.owner_type.take()),
-            (Key::Standard, self.standard.take()),
-        ]
-    }
-}
 
 /// The condition of a route of `stream`; `None` if a fault was noted.
 pub(super) fn read(
@@ -94,19 +53,18 @@ struct Reading<'r> {
 
 impl Reading<'_> {
     /// Conditions that must all hold, together with what holds further out.
-    fn keys(self, place: &Place<'_>, mut keys: Keys, scope: &mut Scope) -> MatchConfig {
+    fn keys(self, place: &Place<'_>, keys: Keys, scope: &mut Scope) -> MatchConfig {
         let has_unknown = !keys.unknown().is_empty();
         place.refuse_unknown(&keys);
         let faults_before = place.document.errors();
         let mut conditions = Vec::new();
-        for (key, node) in keys.lists() {
-            let Some(node) = node else { continue };
+        for (key, node) in keys.lists {
             let at = place.key(key.as_str(), node.key);
             let condition = self.one_of(place, key, node, scope);
             condition.iter().for_each(|condition| scope.add(&at, condition));
             conditions.extend(condition);
         }
-        conditions.extend(fields::read(place, keys.fields, self.lists, scope));
+        conditions.extend(fields::read(place, keys.fields.map(|node| *node), self.lists, scope));
         conditions.extend(self.all(place, keys.all, scope));
         conditions.extend(self.any(place, keys.any, scope));
         conditions.extend(self.not(place, keys.not, scope));
@@ -130,19 +88,19 @@ impl Reading<'_> {
     }
 
     /// Each in the same scope as the keys beside `all`.
-    fn all(self, parent: &Place<'_>, node: Option<Node<Box<Keys>>>, scope: &mut Scope) -> Option<Condition> {
-        let parts = self.parts(parent, "all", node?)?;
+    fn all(self, parent: &Place<'_>, node: Option<Box<Node<Keys>>>, scope: &mut Scope) -> Option<Condition> {
+        let parts = self.parts(parent, "all", *node?)?;
         let read = parts.into_iter().map(|(place, keys)| self.deeper().keys(&place, keys, scope));
         Some(Condition::All(read.collect()))
     }
 
-    fn any(self, parent: &Place<'_>, node: Option<Node<Box<Keys>>>, scope: &Scope) -> Option<Condition> {
-        let parts = self.parts(parent, "any", node?)?;
+    fn any(self, parent: &Place<'_>, node: Option<Box<Node<Keys>>>, scope: &Scope) -> Option<Condition> {
+        let parts = self.parts(parent, "any", *node?)?;
         let read = parts.into_iter().map(|(place, keys)| self.deeper().keys(&place, keys, &mut scope.clone()));
         Some(Condition::Any(read.collect()))
     }
 
-    fn not(self, parent: &Place<'_>, node: Option<Node<Box<Keys>>>, scope: &Scope) -> Option<Condition> {
+    fn not(self, parent: &Place<'_>, node: Option<Box<Node<Keys>>>, scope: &Scope) -> Option<Condition> {
         let node = node?;
         let (place, kind) = (parent.key("not", node.key), node.kind());
         let Value::Map(keys) = node.value else {
@@ -151,11 +109,11 @@ impl Reading<'_> {
             return None;
         };
         self.check_depth(&place)?;
-        Some(Condition::Not(self.deeper().keys(&place, *keys, &mut scope.negated())))
+        Some(Condition::Not(self.deeper().keys(&place, keys, &mut scope.negated())))
     }
 
     /// The mappings of a list; none if a fault was noted.
-    fn parts<'a>(self, parent: &Place<'a>, name: &str, node: Node<Box<Keys>>) -> Option<Vec<(Place<'a>, Keys)>> {
+    fn parts<'a>(self, parent: &Place<'a>, name: &str, node: Node<Keys>) -> Option<Vec<(Place<'a>, Keys)>> {
         let (place, kind) = (parent.key(name, node.key), node.kind());
         let Value::List(items) = node.value else {
             let hint = format!("write {name}: [ {{ … }}, {{ … }} ]");
@@ -171,7 +129,7 @@ impl Reading<'_> {
         for (index, item) in items.into_iter().enumerate() {
             let (place, kind) = (place.item(index, item.at), item.kind());
             match item.value {
-                Value::Map(keys) => parts.push((place, *keys)),
+                Value::Map(keys) => parts.push((place, keys)),
                 _ => place.fault(format!("expected a mapping, found {kind}")),
             }
         }

@@ -4,6 +4,7 @@ pub(super) mod cases;
 mod condition;
 mod decimal;
 mod fields;
+mod keys;
 mod list;
 mod matching;
 mod pointer;
@@ -29,8 +30,8 @@ pub use pointer::Pointer;
 pub(crate) use predicate::Found;
 pub use predicate::Predicate;
 
+use keys::Keys;
 use list::Lists;
-use matching::Keys;
 
 #[derive(Clone, Debug)]
 pub struct RouteConfig {
