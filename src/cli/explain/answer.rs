@@ -1,7 +1,8 @@
 //! All that there is to say about one message.
 
-use crate::event::{Decoded, EventId, Malformed, Network, Stream, decode};
-use crate::route::{Explained, Router, SinkMatch};
+use super::known::Known;
+use crate::event::{Decoded, Network, Stream};
+use crate::route::{Explained, SinkMatch};
 
 pub(super) struct Answer<'r> {
     pub(super) network: Network,
@@ -11,38 +12,6 @@ pub(super) struct Answer<'r> {
     /// The sinks that would get it, with the routes that lead there.
     pub(super) sinks: Vec<SinkMatch>,
     pub(super) routes: Vec<Explained<'r>>,
-}
-
-/// Whether the relay has accepted the event before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Known {
-    Accepted {
-        sequence: u64,
-    },
-    New,
-    /// There is no store, or none that can be read.
-    NoStore,
-}
-
-/// What the relay would make of a message. `find` says where the store has an id; none: there is no store.
-pub(super) fn answer<'r, E>(
-    network: Network,
-    router: &'r Router,
-    (stream, body): (Stream, &[u8]),
-    find: impl FnOnce(EventId) -> Result<Option<Option<u64>>, E>,
-) -> Result<Result<Answer<'r>, Malformed>, E> {
-    let decoded = match decode(network, stream, body) {
-        Ok(decoded) => decoded,
-        Err(malformed) => return Ok(Err(malformed)),
-    };
-    let known = match find(decoded.identity.id)? {
-        None => Known::NoStore,
-        Some(None) => Known::New,
-        Some(Some(sequence)) => Known::Accepted { sequence },
-    };
-    let sinks = router.route(stream, &decoded.facts, body).sinks;
-    let routes = router.explain(stream, &decoded.facts, body);
-    Ok(Ok(Answer { network, stream, decoded, known, sinks, routes }))
 }
 
 impl Answer<'_> {

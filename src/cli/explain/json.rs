@@ -4,7 +4,8 @@ use std::io::{self, Write};
 
 use serde_json::{Map, Value, json};
 
-use super::answer::{Answer, Known};
+use super::answer::Answer;
+use super::known::Known;
 use crate::cli::listen::escaped_in_json;
 use crate::route::{Explained, Failure, SinkMatch};
 
@@ -25,7 +26,8 @@ pub(super) fn write(answer: &Answer<'_>, out: &mut impl Write) -> io::Result<()>
 
 fn duplicate(known: Known) -> Value {
     match known {
-        Known::Accepted { sequence } => json!({ "known": true, "sequence": sequence }),
+        Known::Accepted(sequence) => json!({ "known": true, "sequence": sequence }),
+        Known::SameDeploy(sequence) => json!({ "known": true, "sequence": sequence, "by": "deploy_token" }),
         Known::New => json!({ "known": false }),
         Known::NoStore => json!({ "known": null }),
     }

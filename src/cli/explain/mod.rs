@@ -4,6 +4,7 @@
 
 mod answer;
 mod json;
+mod known;
 mod messages;
 #[cfg(test)]
 mod tests;
@@ -17,7 +18,7 @@ use anyhow::Context;
 use super::data::{Which, which};
 use super::{FAILED, USAGE};
 use crate::config::{self, Config};
-use crate::event::Stream;
+use crate::event::{Malformed, Stream, decode};
 use crate::route::Router;
 use crate::store::{Events, OpenError, events};
 
@@ -134,8 +135,7 @@ impl Explaining {
                 code = FAILED;
                 continue;
             };
-            let known = |id| self.store.as_ref().map(|store| store.find_id(id)).transpose();
-            match answer::answer(self.config.source.network, &self.router, (message.stream, body), known)? {
+            match self.one(message.stream, body)? {
                 Ok(answer) => self.print(place, &answer.only(&args.route), args.format, out)?,
                 Err(malformed) => {
                     code = FAILED;
@@ -153,6 +153,19 @@ impl Explaining {
         }
         out.flush()?;
         Ok(code)
+    }
+
+    fn one<'r>(&'r self, stream: Stream, body: &[u8]) -> anyhow::Result<Result<Answer<'r>, Malformed>> {
+        let network = self.config.source.network;
+        let decoded = match decode(network, stream, body) {
+            Ok(decoded) => decoded,
+            Err(malformed) => return Ok(Err(malformed)),
+        };
+        let known = known::look_up(self.store.as_ref(), self.config.dedup.identity, stream, &decoded);
+        let known = known.context("reading the store")?;
+        let sinks = self.router.route(stream, &decoded.facts, body).sinks;
+        let routes = self.router.explain(stream, &decoded.facts, body);
+        Ok(Ok(Answer { network, stream, decoded, known, sinks, routes }))
     }
 
     fn print(&self, place: usize, answer: &Answer<'_>, format: Format, out: &mut impl Write) -> std::io::Result<()> {

@@ -141,6 +141,19 @@ async fn what_was_accepted_before_is_a_duplicate() {
     assert_eq!(errors, "event 7: the message is not there, or no longer kept\n");
 }
 
+#[tokio::test]
+async fn by_the_literal_rule_another_state_of_the_same_deploy_is_a_duplicate() {
+    let home = home();
+    let deploy = r#"{"deploy_hash":"d1"}"#;
+    accept(home.path(), &message("1", deploy)).await;
+    let told = || explain(home.path(), &[], &message("2", deploy)).1;
+    assert!(told().contains("\nduplicate  no: "));
+    let path = home.path().join("relay.yaml");
+    let yaml = std::fs::read_to_string(&path).unwrap() + "dedup: { identity: deploy_token }\n";
+    std::fs::write(&path, yaml).unwrap();
+    assert!(told().contains("\nduplicate  yes, by dedup.identity deploy_token: number 1 is of the same"));
+}
+
 #[test]
 fn json_says_the_same_and_can_be_narrowed_to_routes() {
     let home = home();

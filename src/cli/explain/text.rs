@@ -2,7 +2,8 @@
 
 use std::io::{self, Write};
 
-use super::answer::{Answer, Known};
+use super::answer::Answer;
+use super::known::Known;
 use crate::cli::listen::shown;
 use crate::config::RouteConfig;
 use crate::route::{Explained, Failure, SinkMatch};
@@ -35,13 +36,16 @@ fn write_sink(SinkMatch { sink, routes }: &SinkMatch, out: &mut impl Write) -> i
 
 fn duplicate(answer: &Answer<'_>) -> String {
     match answer.known {
-        Known::Accepted { sequence } if answer.decoded.identity.has_deploy => {
+        Known::Accepted(sequence) if answer.decoded.identity.has_deploy => {
             format!("yes: the relay has accepted it, as number {sequence}")
         }
-        Known::Accepted { sequence } => format!(
+        Known::Accepted(sequence) => format!(
             "the relay has accepted it, as number {sequence}; it names no deploy, so after \
              dedup.window_without_deploy it would be taken as a recurrence"
         ),
+        Known::SameDeploy(sequence) => {
+            format!("yes, by dedup.identity deploy_token: number {sequence} is of the same package, token and deploy")
+        }
         Known::New => "no: the relay has not accepted it, or no longer knows".to_owned(),
         Known::NoStore => "unknown: there is no store to look it up in".to_owned(),
     }
