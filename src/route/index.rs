@@ -23,7 +23,7 @@ pub(super) type Number = u32;
 #[derive(Debug, Default)]
 pub(super) struct Index {
     /// One map for each of [`KEYS`].
-    named: [HashMap<Arc<str>, Vec<Number>>; KEYS.len()],
+    named: [HashMap<Arc<str>, Numbers>; KEYS.len()],
     /// Routes that may match whatever an event names, in order.
     unnamed: Vec<Number>,
 }
@@ -42,7 +42,7 @@ impl Index {
                 index.unnamed.push(number);
                 continue;
             };
-            texts.iter().for_each(|text| map.entry(Arc::clone(text)).or_default().push(number));
+            texts.iter().for_each(|text| enter(map, text, number));
         }
         index
     }
@@ -51,7 +51,7 @@ impl Index {
     pub(super) fn candidates(&self, facts: &Facts) -> Cow<'_, [Number]> {
         let mut found = Vec::new();
         for (key, map) in KEYS.into_iter().zip(&self.named).filter(|(_, map)| !map.is_empty()) {
-            found.extend(values(key, facts).filter_map(|text| map.get(text)).flatten());
+            found.extend(values(key, facts).filter_map(|text| map.get(text)).flat_map(Numbers::as_slice));
         }
         if found.is_empty() {
             return Cow::Borrowed(&self.unnamed);
@@ -60,6 +60,30 @@ impl Index {
         found.sort_unstable();
         found.dedup();
         Cow::Owned(found)
+    }
+}
+
+/// The routes under one text. Mostly it is one, which then needs no list to be fetched.
+#[derive(Debug)]
+enum Numbers {
+    One(Number),
+    Many(Vec<Number>),
+}
+
+impl Numbers {
+    fn as_slice(&self) -> &[Number] {
+        match self {
+            Self::One(number) => std::slice::from_ref(number),
+            Self::Many(numbers) => numbers,
+        }
+    }
+}
+
+fn enter(map: &mut HashMap<Arc<str>, Numbers>, text: &Arc<str>, number: Number) {
+    match map.get_mut(text) {
+        None => drop(map.insert(Arc::clone(text), Numbers::One(number))),
+        Some(Numbers::Many(numbers)) => numbers.push(number),
+        Some(one) => *one = Numbers::Many([one.as_slice(), &[number]].concat()),
     }
 }
 

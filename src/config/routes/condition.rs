@@ -99,25 +99,42 @@ impl fmt::Display for Key {
 }
 
 /// A set of texts, shared by all who hold it.
-#[derive(Clone, Debug, Default)]
-pub struct Texts(Arc<HashSet<Arc<str>>>);
+#[derive(Clone, Debug)]
+pub struct Texts(Set);
+
+/// Most lists have one value; a set of its own for each would cost memory, and time to fetch it.
+#[derive(Clone, Debug)]
+enum Set {
+    One(Arc<str>),
+    Many(Arc<HashSet<Arc<str>>>),
+}
 
 impl Texts {
     pub fn has(&self, text: &str) -> bool {
-        self.0.contains(text)
+        match &self.0 {
+            Set::One(own) => **own == *text,
+            Set::Many(own) => own.contains(text),
+        }
     }
 
     pub fn len(&self) -> usize {
-        self.0.len()
+        match &self.0 {
+            Set::One(_) => 1,
+            Set::Many(own) => own.len(),
+        }
     }
 
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.len() == 0
     }
 
     /// In no order.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<str>> {
-        self.0.iter()
+        let (one, many) = match &self.0 {
+            Set::One(own) => (Some(own), None),
+            Set::Many(own) => (None, Some(own.iter())),
+        };
+        one.into_iter().chain(many.into_iter().flatten())
     }
 
     pub(super) fn meets(&self, other: &Self) -> bool {
@@ -150,7 +167,11 @@ impl fmt::Display for Texts {
 
 impl FromIterator<Arc<str>> for Texts {
     fn from_iter<I: IntoIterator<Item = Arc<str>>>(texts: I) -> Self {
-        Self(Arc::new(texts.into_iter().collect()))
+        let mut texts = texts.into_iter();
+        match (texts.next(), texts.next()) {
+            (Some(one), None) => Self(Set::One(one)),
+            (first, second) => Self(Set::Many(Arc::new(first.into_iter().chain(second).chain(texts).collect()))),
+        }
     }
 }
 
