@@ -106,7 +106,7 @@ impl Intake {
         }
         let decoded = catch_unwind(AssertUnwindSafe(|| {
             let decoded = decode(self.network, stream, &bytes)?;
-            let matched = self.router.route(stream, &decoded.facts);
+            let matched = self.router.route(stream, &decoded.facts, &bytes);
             Ok::<_, crate::event::Malformed>((decoded, matched))
         }));
         match decoded {

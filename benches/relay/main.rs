@@ -17,6 +17,7 @@ mod process;
 mod receiver;
 mod relay;
 mod report;
+mod routes;
 mod scenarios;
 mod source;
 

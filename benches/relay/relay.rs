@@ -38,8 +38,13 @@ impl Place {
 
     /// Starts a relay and waits until it runs; how long that took.
     pub(crate) fn start(&self, source: &str, sinks: &[Sink]) -> anyhow::Result<(Relay, Duration)> {
+        self.start_with(&self.configuration(source, sinks))
+    }
+
+    /// The same with this configuration, whose store must be `data`.
+    pub(crate) fn start_with(&self, configuration: &str) -> anyhow::Result<(Relay, Duration)> {
         let path = self.path().join("relay.yaml");
-        std::fs::write(&path, self.configuration(source, sinks))?;
+        std::fs::write(&path, configuration)?;
         let began = Instant::now();
         let arguments = ["run".to_owned(), "--config".to_owned(), path.display().to_string()];
         let mut process = Process::start(self.path(), "relay", &arguments)?;
@@ -99,6 +104,18 @@ impl Relay {
             ensure!(began.elapsed() < bound, "only {now} of {seq} events were durable in {bound:?}");
             std::thread::sleep(Duration::from_millis(5));
         }
+    }
+
+    /// Waits until so many events are durable.
+    pub(crate) fn wait_accepted(&self, count: u64, bound: Duration) -> anyhow::Result<()> {
+        let connection = self.open()?;
+        let mut statement = connection.prepare("SELECT coalesce(max(seq), 0) FROM event")?;
+        let began = Instant::now();
+        while statement.query_row([], |row| row.get::<_, u64>(0))? < count {
+            ensure!(began.elapsed() < bound, "{count} events were not durable in {bound:?}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok(())
     }
 
     /// How many events were in one commit, on average.

@@ -34,6 +34,13 @@ impl Usage {
     }
 }
 
+impl Usage {
+    /// Time on a processor for each event, in microseconds.
+    pub(crate) fn cpu_micros(&self) -> f64 {
+        self.cpu.as_secs_f64() * 1e6 / self.events.max(1) as f64
+    }
+}
+
 impl Row {
     pub(crate) fn new(name: impl Into<String>, figure: impl Into<String>) -> Self {
         let (name, figure) = (name.into(), figure.into());
@@ -52,7 +59,7 @@ impl Row {
     }
 
     pub(crate) fn usage(mut self, usage: Usage) -> Self {
-        self.cpu = format!("{:.1} µs", usage.cpu.as_secs_f64() * 1e6 / usage.events.max(1) as f64);
+        self.cpu = format!("{:.1} µs", usage.cpu_micros());
         self.memory = format!("{} MiB", usage.peak_mib);
         self
     }

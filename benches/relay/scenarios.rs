@@ -7,7 +7,7 @@ use crate::receiver::Receiver;
 use crate::relay::{Place, Relay, Sink};
 use crate::report::{Report, Row, Usage, millis, rate};
 use crate::source::Emulator;
-use crate::{BODY_BYTES, Size, bare};
+use crate::{BODY_BYTES, Size, bare, routes};
 
 const IN_FLIGHT: usize = 64;
 /// No measurement takes longer.
@@ -19,6 +19,12 @@ const BATCH: usize = 1024;
 pub(crate) fn run(size: Size, only: Option<&str>, report: &mut Report) -> anyhow::Result<()> {
     let receiver = Receiver::start()?;
     let is_wanted = |name: &str| only.is_none_or(|only| only.split(',').any(|wanted| wanted == name));
+    if is_wanted("routes") {
+        routes::measure(size, report)?;
+    }
+    if only == Some("routes") {
+        return Ok(());
+    }
     let read = bare_loops(size, &receiver, report)?;
     if is_wanted("through") {
         let alone = through(size, &receiver, report)?;

@@ -72,12 +72,16 @@ async fn publish(listener: TcpListener, rate: f64, count: u64, sent: Arc<Mutex<V
 
 /// An event whose token is `number`.
 pub(crate) fn message(number: u64) -> String {
+    event(&format!("{:064x}", 7), &format!("{:064x}", 9), &number.to_string())
+}
+
+/// An event as long as all of them.
+pub(crate) fn event(package: &str, owner: &str, token: &str) -> String {
     let head = format!(
-        r#"{{"data":{{"contract_package_hash":"{:064x}","token_id":"{number}","owner_hash":"{:064x}","owner_type":0,"is_burned":false,"token_standard_id":2,"offchain_metadata":null,"onchain_metadata":{{"name":"#,
-        7, 9
+        r#"{{"data":{{"contract_package_hash":"{package}","token_id":"{token}","owner_hash":"{owner}","owner_type":0,"is_burned":false,"token_standard_id":2,"offchain_metadata":null,"onchain_metadata":{{"name":"#,
     );
     let tail = format!(
-        r#"}},"timestamp":"2026-01-01T00:00:00Z","tracking_id":1{number}}},"action":"created","extra":{{"deploy_hash":"{number:064x}"}},"timestamp":"2026-01-01T00:00:00.000Z"}}"#
+        r#"}},"timestamp":"2026-01-01T00:00:00Z","tracking_id":1}},"action":"created","extra":{{"deploy_hash":"{token:0>64}"}},"timestamp":"2026-01-01T00:00:00.000Z"}}"#
     );
     let padding = BODY_BYTES.saturating_sub(head.len() + tail.len() + 2);
     format!(r#"{head}"{:x<padding$}"{tail}"#, "")

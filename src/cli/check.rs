@@ -6,11 +6,9 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
-use crate::config::{
-    self, Config, Fault, Faults, Loaded, MatchConfig, PushDown, RouteConfig, Severity, SinkKind, Subscription,
-};
-use crate::event::Stream;
-use crate::route;
+use super::{FAILED, check_tests};
+use crate::config::{self, Config, Fault, Faults, Loaded, Severity, SinkKind};
+use crate::route::{self, Plan};
 
 /// The exit code for a configuration with faults.
 const FAULTY: u8 = 2;
@@ -46,22 +44,26 @@ enum Format {
 /// exit code.
 pub(crate) fn run(check: &Check, out: &mut dyn Write, errors: &mut dyn Write) -> io::Result<u8> {
     let outcome = config::load(&config::locate(check.config.clone()));
-    let findings = match &outcome {
-        Ok(loaded) => &loaded.warnings,
-        Err(Faults(findings)) => findings,
+    let (findings, code) = match &outcome {
+        Ok(loaded) => {
+            let failures = check_tests::failures(&loaded.config);
+            let code = if failures.is_empty() { 0 } else { FAILED };
+            ([loaded.warnings.clone(), failures].concat(), code)
+        }
+        Err(Faults(findings)) => (findings.clone(), FAULTY),
     };
     match (check.format, &outcome) {
         (Format::Json, _) => writeln!(out, "{:#}", findings.iter().map(as_json).collect::<Value>())?,
-        (Format::Text, Ok(loaded)) => {
-            tell(findings, errors)?;
+        (Format::Text, Ok(loaded)) if code == 0 => {
+            tell(&findings, errors)?;
             write!(out, "{}", report(loaded, check.verbose))?;
         }
-        (Format::Text, Err(_)) => {
-            tell(findings, errors)?;
-            writeln!(errors, "{}", count(findings))?;
+        (Format::Text, _) => {
+            tell(&findings, errors)?;
+            writeln!(errors, "{}", count(&findings))?;
         }
     }
-    Ok(if outcome.is_ok() { 0 } else { FAULTY })
+    Ok(code)
 }
 
 fn tell(findings: &[Fault], errors: &mut dyn Write) -> io::Result<()> {
@@ -92,10 +94,8 @@ fn as_json(fault: &Fault) -> Value {
 }
 
 fn report(Loaded { config, warnings, files }: &Loaded, is_verbose: bool) -> String {
-    let subscriptions = route::subscriptions(&config.routes, config.source.push_down);
-    let mut streams: Vec<Stream> = subscriptions.iter().map(|subscription| subscription.stream).collect();
-    streams.dedup();
-    let names: Vec<&str> = streams.iter().map(|stream| stream.as_str()).collect();
+    let plans = route::plans(&config.routes, config.source.push_down);
+    let names: Vec<&str> = plans.iter().map(|plan| plan.stream.as_str()).collect();
     let mut report = format!(
         "ok: {} on {}, {}, {}, {}\n",
         names.join(", "),
@@ -104,11 +104,11 @@ fn report(Loaded { config, warnings, files }: &Loaded, is_verbose: bool) -> Stri
         counted(config.sinks.len(), "sink"),
         counted(warnings.len(), "warning"),
     );
+    if !config.tests.is_empty() {
+        report.push_str(&format!("ok: {} of the routes\n", counted(config.tests.len(), "test")));
+    }
     if is_verbose {
-        for stream in streams {
-            let own: Vec<_> = subscriptions.iter().filter(|subscription| subscription.stream == stream).collect();
-            report.push_str(&explain(config, stream, &own));
-        }
+        report.extend(plans.iter().map(|plan| explain(config, plan)));
         report.push_str(&sinks(config));
         report.push_str("\nread\n");
         files.iter().for_each(|file| report.push_str(&format!("  {}\n", file.display())));
@@ -120,37 +120,13 @@ fn counted(count: usize, noun: &str) -> String {
     if count == 1 { format!("1 {noun}") } else { format!("{count} {noun}s") }
 }
 
-fn explain(config: &Config, stream: Stream, subscriptions: &[&Subscription]) -> String {
-    let packages: usize = subscriptions.iter().map(|one| one.contract_packages.len()).sum();
-    let mut text = format!("\n{stream}: {}", counted(subscriptions.len(), "connection"));
-    text.push_str(&match packages {
-        0 => format!(", unfiltered: {}\n", why_unfiltered(config, stream)),
-        _ => format!(", only {}: every route names packages\n", counted(packages, "package")),
-    });
-    let owners = subscriptions.first().map(|one| one.owners.len()).unwrap_or_default();
-    if owners > 0 {
-        text.push_str("  and only their owners, as push_down asks\n");
-    }
-    for route in config.routes.iter().filter(|route| route.stream == stream) {
+fn explain(config: &Config, plan: &Plan) -> String {
+    let mut text = format!("\n{plan}\n");
+    for route in config.routes.iter().filter(|route| route.stream == plan.stream) {
         let sinks: Vec<String> = route.sinks.iter().map(ToString::to_string).collect();
         text.push_str(&format!("  {} → {}\n", route.name, sinks.join(", ")));
     }
     text
-}
-
-fn why_unfiltered(config: &Config, stream: Stream) -> String {
-    let names_no_package = |route: &&RouteConfig| match &route.matcher {
-        MatchConfig::All => true,
-        MatchConfig::Keys(keys) => keys.contract_package.is_none(),
-    };
-    if config.source.push_down == PushDown::Off {
-        return "push_down is off".to_owned();
-    }
-    let mut routes = config.routes.iter().filter(|route| route.stream == stream);
-    match routes.find(names_no_package) {
-        Some(route) => format!("the route `{}` names no package", route.name),
-        None => "the routes name more packages than fit into a few connections".to_owned(),
-    }
 }
 
 fn sinks(config: &Config) -> String {
@@ -195,8 +171,8 @@ mod tests {
         let (code, out, errors) = check(&yaml(&format!("{one}, {all}")), Format::Text);
         assert_eq!(code, 0);
         let expected = "ok: nft-tokens, transfers on testnet, 2 routes, 1 sink, 1 warning\n\
-             \nnft-tokens: 1 connection, only 1 package: every route names packages\n  one → bus\n\
-             \ntransfers: 1 connection, unfiltered: the route `all` names no package\n  all → bus\n\
+             \nsubscribes to nft-tokens for 1 package, because every route names its packages\n  one → bus\n\
+             \nsubscribes to all of transfers, because the route `all` can match any package\n  all → bus\n\
              \nsinks\n  bus: stdout\n\
              \nread\n  FILE\n";
         assert_eq!(out, expected);
@@ -238,5 +214,61 @@ mod tests {
         assert_eq!(run(&check, &mut out, &mut Vec::new()).unwrap(), 2);
         let told: Value = serde_json::from_slice(&out).unwrap();
         assert_eq!((&told[0]["line"], &told[0]["severity"]), (&Value::Null, &json!("error")));
+    }
+
+    /// Two routes and two tests; `expected` is what the one about a cheap token says.
+    fn tested(expected: &str, format: Format) -> (u8, String, String) {
+        let event = |price: u8| {
+            format!(
+                r#"'{{"data":{{"contract_package_hash":"{HASH}","token_id":"1","price":{price}}},"action":"created"}}'"#
+            )
+        };
+        let dear = "dear: { match: { where: { /data/price: { gt: 20 } } }, sinks: bus }";
+        let yaml = format!(
+            "{}\ntests:\n\
+             \x20 cheap: {{ event: {}, {expected} }}\n\
+             \x20 rich: {{ event: {}, sinks: [bus], routes: [dear] }}\n",
+            yaml(&format!("one: {{ match: {{ token_id: 2 }}, sinks: bus }}, {dear}")),
+            event(20),
+            event(21),
+        );
+        check(&yaml, format)
+    }
+
+    #[test]
+    fn tests_that_hold_are_counted() {
+        let (code, out, _) = tested("sinks: []", Format::Text);
+        assert_eq!(code, 0);
+        assert!(out.contains("\nok: 2 tests of the routes\n"), "{out}");
+    }
+
+    #[test]
+    fn a_test_that_fails_shows_the_difference_and_why() {
+        let (code, out, errors) = tested("sinks: [bus], routes: [one]", Format::Text);
+        assert_eq!((code, out.as_str()), (1, ""));
+        let (_, told) = errors.split_once("\nFILE:").unwrap();
+        let expected = "5:3: tests.cheap: the event goes elsewhere\n\
+             \x20 expected sinks: bus\n  actual sinks:   none\n\
+             \x20 expected routes: one\n  actual routes:   none\n\
+             \x20 route one: match.token_id: expected \"2\", found \"1\"\n\
+             \x20 route dear: match.where./data/price.gt: expected a number > 20, found 20\n\
+             \n1 fault, 1 warning\n";
+        assert_eq!(told, expected);
+        let (code, out, _) = tested("sinks: [bus], routes: [one]", Format::Json);
+        let told: Value = serde_json::from_str(&out).unwrap();
+        assert_eq!((code, &told[1]["path"], &told[1]["line"]), (1, &json!("tests.cheap"), &json!(5)));
+    }
+
+    #[test]
+    fn an_event_that_cannot_be_used_fails_its_test() {
+        let with = |event: &str| {
+            let yaml = yaml("all: { match: all, sinks: bus }");
+            let tests = format!("tests: {{ odd: {{ event: {event}, sinks: bus }} }}");
+            let (code, _, errors) = check(&format!("{yaml}\n{tests}"), Format::Text);
+            assert_eq!(code, 1);
+            errors
+        };
+        assert!(with("nowhere.json").contains("the event cannot be read: "));
+        assert!(with("'{}'").contains("the event is no message of nft-tokens: "));
     }
 }

@@ -3,11 +3,13 @@
 //! 0 good, 1 it failed (or does not hold), 2 usage or configuration.
 
 mod check;
+mod check_tests;
 mod data;
 mod dead_letters;
 mod demo;
 mod emulate;
 mod events;
+mod explain;
 mod listen;
 mod run;
 mod schema;
@@ -57,6 +59,7 @@ enum Command {
     Demo(demo::Args),
     Emulate(Box<emulate::Args>),
     Events(events::Args),
+    Explain(explain::Args),
     Listen(listen::Args),
     DeadLetters(dead_letters::Args),
     Schema(schema::Schema),
@@ -106,6 +109,7 @@ async fn execute(command: Command, home: Option<demo::Home>) -> ExitCode {
         (Command::Check(args), _) => coded(check::run(&args, &mut out, &mut errors).map_err(Into::into)),
         (Command::Emulate(args), _) => ended(emulate::run(*args, &mut out).await),
         (Command::Events(args), _) => coded(events::run(args, &mut out, &mut errors)),
+        (Command::Explain(args), _) => coded(explain::run(&args, &mut std::io::stdin(), &mut out, &mut errors)),
         (Command::Listen(args), _) => ended(listen::run(args, &mut out).await),
         (Command::DeadLetters(args), _) => coded(dead_letters::run(args, &mut out, &mut errors)),
         (Command::Schema(args), _) => ended(schema::run(&args, &mut out).map_err(Into::into)),

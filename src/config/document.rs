@@ -67,6 +67,8 @@ pub(super) struct Document<'a> {
     pub(super) source: &'a str,
     pub(super) reading: &'a Reading<'a>,
     faults: RefCell<Vec<Fault>>,
+    /// Of the faults, without the warnings.
+    errors: Cell<usize>,
     /// What the YAML parser found: these have their source lines already.
     broken: RefCell<Vec<Fault>>,
     /// Bytes of the file that must not be shown.
@@ -75,8 +77,8 @@ pub(super) struct Document<'a> {
 
 impl<'a> Document<'a> {
     pub(super) fn new(file: &'a Path, source: &'a str, reading: &'a Reading<'a>) -> Self {
-        let (faults, broken, secrets) = Default::default();
-        Self { file, source, reading, faults, broken, secrets }
+        let (faults, errors, broken, secrets) = Default::default();
+        Self { file, source, reading, faults, errors, broken, secrets }
     }
 
     pub(super) fn fault(&self, at: Spot, path: &str, message: String, hint: Option<String>) -> Fault {
@@ -92,8 +94,15 @@ impl<'a> Document<'a> {
         }
     }
 
+    /// A fault of this file, or of one that a value in it names.
     pub(super) fn push(&self, fault: Fault) {
+        self.errors.set(self.errors.get() + usize::from(fault.severity == Severity::Error));
         self.faults.borrow_mut().push(fault);
+    }
+
+    /// How many faults were noted so far: if it grows, what was read meanwhile is not to be relied on.
+    pub(super) fn errors(&self) -> usize {
+        self.errors.get()
     }
 
     /// Notes a fault of a file that could not be parsed, where secrets are known by their look only.

@@ -42,7 +42,7 @@ impl Comments {
 }
 
 fn is_key(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte))
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-/".contains(&byte))
 }
 
 #[cfg(test)]

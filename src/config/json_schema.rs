@@ -50,21 +50,27 @@ impl Drawing {
     fn mapping(&mut self, outline: &Outline, path: &str, form: Form) -> Value {
         let mut schema = match outline {
             Outline::Leaf => return leaf(form),
-            Outline::Named(entry) => json!({
-                "type": ["object", "null"],
-                "propertyNames": { "pattern": form.names.unwrap_or_default() },
-                "additionalProperties":
-                    self.mapping(&entry(), &format!("{path}.*"), Form { is_filled: false, names: None, ..form }),
-            }),
+            Outline::Named(entry) => return self.named(*entry, path, form),
             Outline::Keys(name, keys) => self.defined(name, keys, path),
         };
         if form.is_filled {
             schema = json!({ "allOf": [schema], "minProperties": 1 });
         }
-        if form.is_list {
-            schema = one_or_list(&schema, form);
+        if form.is_also_single {
+            schema = json!({ "anyOf": [single(form.values), schema] });
         }
-        if form.is_also_single { json!({ "anyOf": [leaf(form), schema] }) } else { schema }
+        if form.is_list { one_or_list(&schema, form) } else { schema }
+    }
+
+    /// How values are written is said of the entries; whether there must be one, of the mapping.
+    fn named(&mut self, entry: fn() -> Outline, path: &str, form: Form) -> Value {
+        let own = Form { is_filled: false, names: None, ..form };
+        json!({
+            "type": ["object", "null"],
+            "minProperties": u8::from(form.is_filled),
+            "propertyNames": { "pattern": form.names.unwrap_or_default() },
+            "additionalProperties": self.mapping(&entry(), &format!("{path}.*"), own),
+        })
     }
 
     fn defined(&mut self, declaration: &str, keys: &[KeyOutline], path: &str) -> Value {

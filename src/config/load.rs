@@ -11,7 +11,7 @@ use super::named::NAME;
 use super::outline::Form;
 use super::parse::{self, parse};
 use super::reader::Place;
-use super::routes::Route;
+use super::routes::{Route, cases, cases::Test};
 use super::settings::{DeadLetters, Dedup, Egress, Source, Store};
 use super::shape::{Mapping, Named, NoMapping, Spot, Value, shape};
 use super::sinks::Sink;
@@ -29,6 +29,7 @@ shape! {
         egress: Egress,
         sinks: Named<Sink> = Form::TEXT.named(NAME),
         routes: Named<Route> = Form::TEXT.named(NAME),
+        tests: Named<Test> = Form::TEXT.named(NAME),
         shutdown_timeout: NoMapping = Form::DURATION,
         include: NoMapping = Form::pattern(".").list(),
     }
@@ -39,6 +40,7 @@ shape! {
     Part {
         sinks: Named<Sink> = Form::TEXT.named(NAME),
         routes: Named<Route> = Form::TEXT.named(NAME),
+        tests: Named<Test> = Form::TEXT.named(NAME),
     }
 }
 
@@ -170,13 +172,16 @@ fn refuse_foreign(place: &Place<'_>, part: &Part) {
 fn read<'a>(main: Main<'a>, parts: Vec<(Place<'a>, Part)>) -> Option<Config> {
     let Main { place: root, shape: whole, is_broken } = main;
     let (mut sinks, mut routes) = (vec![(root.clone(), whole.sinks)], vec![(root.clone(), whole.routes)]);
+    let mut tests = vec![(root.clone(), whole.tests)];
     for (place, part) in parts {
         sinks.push((place.clone(), part.sinks));
-        routes.push((place, part.routes));
+        routes.push((place.clone(), part.routes));
+        tests.push((place, part.tests));
     }
     let named = sinks::sinks(sinks);
     let routes = routes::routes(routes, &named);
     advice::on_mixed_streams(&named, &routes);
+    let tests = cases::read(tests, &named, &routes);
     if is_broken {
         return None;
     }
@@ -191,6 +196,7 @@ fn read<'a>(main: Main<'a>, parts: Vec<(Place<'a>, Part)>) -> Option<Config> {
         source: source?,
         sinks: sinks?,
         routes,
+        tests,
     })
 }
 

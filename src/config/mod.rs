@@ -30,7 +30,6 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -42,6 +41,8 @@ pub use fault::{Fault, Faults, Severity};
 pub(crate) use hash::hash;
 pub use load::{Loaded, load, locate, schema, schema_of_included};
 pub(crate) use quantity::duration;
+pub(crate) use routes::Found;
+pub use routes::{Condition, Key, MatchConfig, Pointer, Predicate, RouteConfig, TestConfig, TestEvent, Texts};
 pub use secret::Secret;
 pub use sinks::{
     BacklogConfig, ClientCertificate, OnFull, Ordering, RetryConfig, SinkConfig, SinkKind, SinkName, TlsConfig,
@@ -59,6 +60,8 @@ pub struct Config {
     pub sinks: BTreeMap<SinkName, SinkConfig>,
     /// In the order of the files.
     pub routes: Vec<RouteConfig>,
+    /// Where the operator expects events to go; only `check` runs them.
+    pub tests: Vec<TestConfig>,
     /// How long a stop may take before what is still in flight is left to the next start.
     pub shutdown_timeout: Duration,
 }
@@ -123,32 +126,6 @@ pub struct DeadLettersConfig {
 #[derive(Clone, Debug, Default)]
 pub struct EgressConfig {
     pub deny: Vec<IpNet>,
-}
-
-#[derive(Clone, Debug)]
-pub struct RouteConfig {
-    pub name: Arc<str>,
-    pub stream: Stream,
-    pub matcher: MatchConfig,
-    pub sinks: Vec<SinkName>,
-}
-
-/// The condition of a route.
-#[derive(Clone, Debug)]
-pub enum MatchConfig {
-    All,
-    /// Every key that is given must match.
-    Keys(MatchKeys),
-}
-
-/// Each list is an OR; an absent one accepts everything. Hashes are 64 lower-case hex digits without prefix.
-#[derive(Clone, Debug, Default)]
-pub struct MatchKeys {
-    pub action: Option<Vec<String>>,
-    pub contract_package: Option<Vec<String>>,
-    /// Account or contract hashes; public keys were turned into account hashes.
-    pub owner: Option<Vec<String>>,
-    pub token_id: Option<Vec<String>>,
 }
 
 /// What one connection to the source asks for: a stream and, if no match can be lost by it, a filter.

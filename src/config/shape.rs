@@ -320,3 +320,17 @@ macro_rules! shape {
     (@form $form:expr) => { $form };
 }
 pub(super) use shape;
+
+impl<M> Node<M> {
+    /// The same, without what is in a mapping.
+    pub(super) fn without_mapping<N: Mapping>(self) -> Node<N> {
+        let value = match self.value {
+            Value::Null => Value::Null,
+            Value::Plain => Value::Plain,
+            Value::Text(text) => Value::Text(text),
+            Value::List(items) => Value::List(items.into_iter().map(Node::without_mapping).collect()),
+            Value::Map(_) => Value::Map(N::default()),
+        };
+        Node { at: self.at, key: self.key, value, defined: self.defined }
+    }
+}

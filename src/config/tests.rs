@@ -7,7 +7,7 @@ use std::time::Duration;
 use secrecy::ExposeSecret;
 
 use super::load::{all_keys, load_with};
-use super::{Config, Faults, IdentityRule, Loaded, MatchConfig, MatchKeys, OnFull, Ordering, PushDown, SinkKind};
+use super::{Condition, Config, Faults, IdentityRule, Key, Loaded, MatchConfig, OnFull, Ordering, PushDown, SinkKind};
 use crate::event::{Network, Stream};
 
 const SIGNING_SECRET: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
@@ -41,20 +41,29 @@ fn config(yaml: &str) -> Config {
     loaded(yaml).unwrap_or_else(|faults| panic!("{faults}")).config
 }
 
-fn keys_of(condition: &str) -> MatchKeys {
+fn matcher_of(condition: &str) -> MatchConfig {
     let yaml = format!(
         "{{source: {{network: testnet, api_key: '${{API_KEY}}'}}, sinks: {{bus: {{stdout: }}}}, \
          routes: {{one: {{match: {{{condition}}}, sinks: bus}}}}}}"
     );
-    match config(&yaml).routes.swap_remove(0).matcher {
-        MatchConfig::Keys(keys) => keys,
-        MatchConfig::All => panic!("not a mapping"),
-    }
+    config(&yaml).routes.swap_remove(0).matcher
+}
+
+/// What a `match` of this text names under `key`, sorted.
+fn texts_of(condition: &str, key: Key) -> Vec<String> {
+    let matcher = matcher_of(condition);
+    let texts = matcher.conditions.iter().find_map(|condition| match condition {
+        Condition::OneOf(own, texts) if *own == key => Some(texts),
+        _ => None,
+    });
+    let mut texts: Vec<String> = texts.unwrap().iter().map(ToString::to_string).collect();
+    texts.sort_unstable();
+    texts
 }
 
 #[test]
 fn the_example_loads_without_a_warning() {
-    assert_eq!(loaded_without_a_warning(&here("config.example.yaml")).config.routes.len(), 2);
+    assert_eq!(loaded_without_a_warning(&here("config.example.yaml")).config.routes.len(), 3);
 }
 
 #[test]
@@ -186,18 +195,18 @@ fn what_is_not_given_has_its_default() {
 fn ids_are_taken_as_they_are_written() {
     let long = "12284936144037871778033568559102708798884965623732709450304319273911201749555";
     for id in ["007", "1e18", "0x1F", "1_000", "+5", ".inf", ".nan", "1e999", "true", "no", "-0", "1.50", long] {
-        assert_eq!(keys_of(&format!("token_id: {id}")).token_id.unwrap(), [id]);
-        assert_eq!(keys_of(&format!("token_id: [a, {id} , '{id}']")).token_id.unwrap(), ["a", id, id]);
+        assert_eq!(texts_of(&format!("token_id: {id}"), Key::TokenId), [id]);
+        assert_eq!(texts_of(&format!("token_id: [{id} , '{id}', z]"), Key::TokenId), [id, "z"]);
     }
     let digits = "0202".repeat(16);
-    assert_eq!(keys_of(&format!("contract_package: {digits}")).contract_package.unwrap(), [digits]);
+    assert_eq!(texts_of(&format!("contract_package: {digits}"), Key::ContractPackage), [digits]);
 }
 
 #[test]
 fn aliases_and_merges_keep_the_spelling_too() {
-    let keys = keys_of("token_id: &id [007, &x 1e2, *x], action: *id");
-    assert_eq!(keys.token_id.unwrap(), ["007", "1e2", "1e2"]);
-    assert_eq!(keys.action.unwrap(), ["007", "1e2", "1e2"]);
+    let aliased = "token_id: &id [007, &x 1e2, *x], action: *id";
+    assert_eq!(texts_of(aliased, Key::TokenId), ["007", "1e2"]);
+    assert_eq!(texts_of(aliased, Key::Action), ["007", "1e2"]);
     let merged = config(
         "source: { network: testnet, api_key: '${API_KEY}' }\n\
          sinks:\n  a: &a { stdout: , concurrency: 10, retry: { jitter: 1e-1 } }\n  b: { <<: *a, concurrency: 2 }\n\
@@ -209,12 +218,12 @@ fn aliases_and_merges_keep_the_spelling_too() {
 
 #[test]
 fn owners_may_be_hashes_or_public_keys() {
-    let keys = keys_of(&format!(
+    let owners = format!(
         "owner: [Account-Hash-{}, 01cd4f2ed572ea555ca46c17c83c43e609d2e916871236f40faa9ba747478e8dee]",
         PACKAGE.to_uppercase()
-    ));
+    );
     let expected = [PACKAGE, "79c9563deeb7bbd05e91c7dddddec9328717fea1ae846dd54ab9dfeaae015bc0"];
-    assert_eq!(keys.owner.unwrap(), expected);
+    assert_eq!(texts_of(&owners, Key::Owner), expected);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use crate::event::Stream;
 
 /// The filter in an address. Parameters the service does not document are ignored.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Filter {
+pub(crate) struct Filter {
     lists: Vec<List>,
 }
 
@@ -18,12 +18,12 @@ struct List {
 
 const NOTHING: &[&str] = &[];
 
-/// Where the values of a parameter stand in a message. An owner of an action is either side.
+/// Where the values of a parameter stand in a message. An owner of an action is either side, or whom `extra` names.
 fn pointers(parameter: &str) -> &'static [&'static str] {
     match parameter {
         "contract_package_hash" => &["/data/contract_package_hash"],
         "contract_hash" => &["/data/contract_hash"],
-        "owner_hash" => &["/data/owner_hash", "/data/from_hash", "/data/to_hash"],
+        "owner_hash" => &["/data/owner_hash", "/data/from_hash", "/data/to_hash", "/extra/owner_hash"],
         "account_hash" => &["/data/account_hash", "/data/initiator_account_hash", "/data/to_account_hash"],
         "deploy_hash" => &["/data/deploy_hash", "/extra/deploy_hash"],
         "caller_hash" => &["/data/caller_hash"],
@@ -36,7 +36,7 @@ fn pointers(parameter: &str) -> &'static [&'static str] {
 
 impl Filter {
     /// The error is the message of an HTTP 400.
-    pub(super) fn parse(stream: Stream, query: &str) -> Result<Self, &'static str> {
+    pub(crate) fn parse(stream: Stream, query: &str) -> Result<Self, &'static str> {
         let pairs = query.split('&').filter_map(|pair| pair.split_once('='));
         let pairs: Vec<(&str, &str)> = pairs.filter(|(_, value)| !value.is_empty()).collect();
         let mandatory = pairs.iter().filter(|(name, _)| matches!(*name, "contract_hash" | "contract_package_hash"));
@@ -51,7 +51,7 @@ impl Filter {
     }
 
     /// A text that is not JSON passes only where nothing is filtered.
-    pub(super) fn wants(&self, text: &str) -> bool {
+    pub(crate) fn wants(&self, text: &str) -> bool {
         if self.lists.is_empty() {
             return true;
         }

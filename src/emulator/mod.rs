@@ -22,6 +22,8 @@ mod world;
 mod tests;
 
 pub(crate) use feed::{Pace, play};
+#[cfg(test)]
+pub(crate) use filter::Filter;
 pub(crate) use handshake::Refusal;
 pub(crate) use message::{ExtraShape, MetadataShape, Shape, TrackingShape};
 pub(crate) use server::Emulator;

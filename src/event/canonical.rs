@@ -23,6 +23,12 @@ pub(super) fn write_text(text: &str, out: &mut Vec<u8>) -> Result<(), String> {
     serde_json::to_writer(out, text).map_err(|error| error.to_string())
 }
 
+/// The members of an object in the order of the text; none if it is not an object.
+pub(crate) fn members(text: &str) -> Option<Vec<(Cow<'_, str>, &RawValue)>> {
+    let Entries(entries) = parse(text).ok()?;
+    Some(entries.into_iter().map(|(Key(name), raw)| (name, raw)).collect())
+}
+
 fn write_value(raw: &RawValue, out: &mut Vec<u8>, depth: usize) -> Result<(), String> {
     let text = raw.get();
     let Some(depth) = depth.checked_sub(1) else { return Err(format!("nested deeper than {DEPTH_MAX} levels")) };

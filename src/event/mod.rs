@@ -17,7 +17,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 pub(crate) use account::{AccountError, account_hash};
-pub(crate) use decode::{Malformed, decode, facts};
+pub(crate) use canonical::members;
+pub(crate) use decode::{Decoded, Malformed, decode, facts, from_base64};
 pub(crate) use id::EventId;
 pub(crate) use identity::{Identity, Key, LaneKey, token_lane};
 #[expect(unreachable_pub, reason = "`config` is public and names it")]
@@ -84,6 +85,29 @@ pub(crate) enum ActionKind {
     Revoke,
 }
 
+impl ActionKind {
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Mint, Self::Burn, Self::Approve, Self::Transfer, Self::MetadataUpdate, Self::Revoke];
+
+    /// The name in routes.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Mint => "mint",
+            Self::Burn => "burn",
+            Self::Approve => "approve",
+            Self::Transfer => "transfer",
+            Self::MetadataUpdate => "metadata_update",
+            Self::Revoke => "revoke",
+        }
+    }
+}
+
+/// What an owner may be, in routes, by CSPR.cloud's number.
+pub(crate) const OWNER_TYPES: [&str; 2] = ["account", "contract"];
+
+/// The standards of tokens, in routes, by CSPR.cloud's number less one.
+pub(crate) const TOKEN_STANDARDS: [&str; 3] = ["cep47", "cep78", "cep95"];
+
 /// What a message says about itself. Hashes are lower-case hex without a prefix; every field a stream or a message
 /// lacks is `None`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -104,6 +128,17 @@ pub(crate) struct Facts {
     pub kind: Option<ActionKind>,
     pub token_standard: Option<u64>,
     pub is_burned: Option<bool>,
+}
+
+impl Facts {
+    pub(crate) fn owner_type_name(&self) -> Option<&'static str> {
+        OWNER_TYPES.get(usize::from(self.owner_type?)).copied()
+    }
+
+    pub(crate) fn token_standard_name(&self) -> Option<&'static str> {
+        let number = usize::try_from(self.token_standard?).ok()?;
+        TOKEN_STANDARDS.get(number.checked_sub(1)?).copied()
+    }
 }
 
 /// The place of an event in one store: `<epoch>-<number>`, fixed-width hex, so text order is sequence order.

@@ -183,6 +183,25 @@ impl Stream {
         !self.fields().owner.is_empty()
     }
 
+    pub fn has_owner_type(self) -> bool {
+        !self.fields().owner_type.is_empty()
+    }
+
+    /// Whether messages name the two sides of a transfer.
+    pub fn has_sides(self) -> bool {
+        !self.fields().from.is_empty()
+    }
+
+    /// Whether messages say what an NFT action did.
+    pub fn has_kind(self) -> bool {
+        matches!(self, Self::NftTokenActions)
+    }
+
+    /// Whether messages show a token as it is now: its standard, and whether it is burned.
+    pub fn has_token_state(self) -> bool {
+        matches!(self, Self::NftTokens)
+    }
+
     /// Whether CSPR.cloud refuses a subscription that names no contract package.
     pub fn needs_contract_package(self) -> bool {
         matches!(self, Self::ContractEvents)

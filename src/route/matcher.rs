@@ -1,73 +1,56 @@
-//! The condition of a route.
+//! Whether an event meets the condition of a route.
 
-use std::collections::HashSet;
-
-use crate::config::{MatchConfig, MatchKeys};
+use super::message::Message;
+use crate::config::{Condition, Found, Key, MatchConfig, Pointer};
 use crate::event::Facts;
 
-/// Conditions of which every one must hold; none: everything matches.
-#[derive(Debug)]
-pub(super) struct Matcher {
-    conditions: Vec<Condition>,
+/// An event as conditions see it.
+pub(super) struct Subject<'e> {
+    pub(super) facts: &'e Facts,
+    message: Message<'e>,
 }
 
-/// One key of a `match`. A new key is a variant here, with an arm in [`Condition::holds`].
-#[derive(Debug)]
-enum Condition {
-    Action(OneOf),
-    ContractPackage(OneOf),
-    /// The owner, or either side of a transfer.
-    Owner(OneOf),
-    TokenId(OneOf),
-}
-
-#[derive(Debug)]
-struct OneOf(HashSet<Box<str>>);
-
-impl Matcher {
-    pub(super) fn new(config: &MatchConfig) -> Self {
-        let conditions = match config {
-            MatchConfig::All => Vec::new(),
-            MatchConfig::Keys(MatchKeys { action, contract_package, owner, token_id }) => {
-                let keys = [
-                    OneOf::new(action).map(Condition::Action),
-                    OneOf::new(contract_package).map(Condition::ContractPackage),
-                    OneOf::new(token_id).map(Condition::TokenId),
-                    OneOf::new(owner).map(Condition::Owner),
-                ];
-                keys.into_iter().flatten().collect()
-            }
-        };
-        Self { conditions }
+impl<'e> Subject<'e> {
+    /// The message is parsed only if a condition looks into it.
+    pub(super) fn new(facts: &'e Facts, body: &'e [u8]) -> Self {
+        Self { facts, message: Message::new(body) }
     }
 
-    pub(super) fn matches(&self, facts: &Facts) -> bool {
-        self.conditions.iter().all(|condition| condition.holds(facts))
+    pub(super) fn find(&self, pointer: &Pointer) -> Option<Found<'_>> {
+        self.message.find(pointer)
     }
 }
 
-impl Condition {
-    fn holds(&self, facts: &Facts) -> bool {
-        match self {
-            Self::Action(words) => words.has(&facts.action),
-            Self::ContractPackage(hashes) => hashes.has_some(&facts.contract_package),
-            Self::Owner(hashes) => [&facts.owner, &facts.from, &facts.to].into_iter().any(|side| hashes.has_some(side)),
-            Self::TokenId(ids) => ids.has_some(&facts.token_id),
-        }
+/// Whether every condition holds.
+pub(super) fn matches(matcher: &MatchConfig, subject: &Subject<'_>) -> bool {
+    matcher.conditions.iter().all(|condition| holds(condition, subject))
+}
+
+pub(super) fn holds(condition: &Condition, subject: &Subject<'_>) -> bool {
+    match condition {
+        // What an event lacks is in no list.
+        Condition::OneOf(key, texts) => values(*key, subject.facts).any(|text| texts.has(text)),
+        Condition::Where(pointer, predicate) => predicate.accepts(subject.find(pointer).as_ref()),
+        Condition::Any(parts) => parts.iter().any(|part| matches(part, subject)),
+        Condition::All(parts) => parts.iter().all(|part| matches(part, subject)),
+        Condition::Not(part) => !matches(part, subject),
     }
 }
 
-impl OneOf {
-    fn new(list: &Option<Vec<String>>) -> Option<Self> {
-        list.as_ref().map(|list| Self(list.iter().map(|text| text.as_str().into()).collect()))
-    }
-
-    fn has(&self, text: &str) -> bool {
-        self.0.contains(text)
-    }
-
-    /// What an event lacks is in no list.
-    fn has_some(&self, text: &Option<Box<str>>) -> bool {
-        text.as_deref().is_some_and(|text| self.has(text))
-    }
+/// What an event has as its `key`. An owner is the present one, or either side of a transfer.
+pub(super) fn values(key: Key, facts: &Facts) -> impl Iterator<Item = &str> {
+    let one = |value| [value, None, None];
+    let values = match key {
+        Key::Action => one(Some(&*facts.action)),
+        Key::ContractPackage => one(facts.contract_package.as_deref()),
+        Key::TokenId => one(facts.token_id.as_deref()),
+        Key::Owner => [facts.owner.as_deref(), facts.from.as_deref(), facts.to.as_deref()],
+        Key::From => one(facts.from.as_deref()),
+        Key::To => one(facts.to.as_deref()),
+        Key::Kind => one(facts.kind.map(crate::event::ActionKind::as_str)),
+        Key::Burned => one(facts.is_burned.map(|is_burned| if is_burned { "true" } else { "false" })),
+        Key::OwnerType => one(facts.owner_type_name()),
+        Key::Standard => one(facts.token_standard_name()),
+    };
+    values.into_iter().flatten()
 }

@@ -1,31 +1,42 @@
 //! Which sinks an event goes to, and what to subscribe to so that no match is lost.
 //!
-//! Pure functions of the configuration and an event's facts: no state, no waiting, no errors.
+//! Pure functions of the configuration and an event's facts and bytes: no state, no waiting, no errors.
 
+mod explain;
+mod index;
 mod matcher;
+mod message;
 mod subscription;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::config::{RouteConfig, SinkName};
+use crate::config::{MatchConfig, RouteConfig, SinkName};
 use crate::event::{Facts, Stream};
 
-use matcher::Matcher;
+use index::Index;
+use matcher::{Subject, matches};
 
-pub(crate) use subscription::subscriptions;
+pub(crate) use explain::{Explained, Failure};
+pub(crate) use subscription::{Plan, plans, subscriptions};
 
 /// All routes, ready to be asked.
 #[derive(Debug, Default)]
 pub(crate) struct Router {
+    by_stream: BTreeMap<Stream, Routes>,
+}
+
+#[derive(Debug, Default)]
+struct Routes {
     /// In the order of the file.
-    by_stream: BTreeMap<Stream, Vec<Route>>,
+    routes: Vec<Route>,
+    index: Index,
 }
 
 #[derive(Debug)]
 struct Route {
     name: Arc<str>,
-    matcher: Matcher,
+    matcher: MatchConfig,
     sinks: Vec<SinkName>,
 }
 
@@ -44,20 +55,26 @@ pub(crate) struct SinkMatch {
 
 impl Router {
     pub(crate) fn new(routes: &[RouteConfig]) -> Self {
-        let mut by_stream: BTreeMap<Stream, Vec<Route>> = BTreeMap::new();
-        for route in routes {
-            let matcher = Matcher::new(&route.matcher);
-            let compiled = Route { name: Arc::clone(&route.name), matcher, sinks: route.sinks.clone() };
-            by_stream.entry(route.stream).or_default().push(compiled);
+        let mut by_stream: BTreeMap<Stream, Routes> = BTreeMap::new();
+        for RouteConfig { name, stream, matcher, sinks } in routes {
+            let route = Route { name: Arc::clone(name), matcher: matcher.clone(), sinks: sinks.clone() };
+            by_stream.entry(*stream).or_default().routes.push(route);
+        }
+        for routes in by_stream.values_mut() {
+            routes.index = Index::new(routes.routes.iter().map(|route| &route.matcher));
         }
         Self { by_stream }
     }
 
-    /// Allocates only if something matches.
-    pub(crate) fn route(&self, stream: Stream, facts: &Facts) -> Matched {
+    /// Where a message of `stream` goes that says these `facts`. Looks into `body` only if a condition does. The cost
+    /// is that of the routes that name what the event has, or that name nothing; not of all routes.
+    pub(crate) fn route(&self, stream: Stream, facts: &Facts, body: &[u8]) -> Matched {
         let mut matched = Matched::default();
-        let routes = self.by_stream.get(&stream).map(Vec::as_slice).unwrap_or_default();
-        for route in routes.iter().filter(|route| route.matcher.matches(facts)) {
+        let Some(Routes { routes, index }) = self.by_stream.get(&stream) else { return matched };
+        let subject = Subject::new(facts, body);
+        let candidates = index.candidates(facts);
+        let candidates = candidates.iter().filter_map(|number| routes.get(usize::try_from(*number).ok()?));
+        for route in candidates.filter(|route| matches(&route.matcher, &subject)) {
             for sink in &route.sinks {
                 matched.add(sink, &route.name);
             }

@@ -1,11 +1,14 @@
 //! Push-down: asking CSPR.cloud for less than everything, where that cannot lose a match.
 //!
-//! All parameters of a subscription must fit an event; of the values of one parameter any may. So a stream may be narrowed to the
-//! union of what its routes name, if every one of them names something.
+//! All parameters of a subscription must fit an event; of the values of one parameter any may. So a stream may be
+//! narrowed to the union of what its routes name, if each of them can only match events that have what it names:
+//! directly, or in every alternative of an `any`. What stands in a `not` names nothing.
 
 use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
 
-use crate::config::{MatchConfig, MatchKeys, PushDown, RouteConfig, Subscription};
+use crate::config::{Key, PushDown, RouteConfig, Subscription, Texts};
 use crate::event::Stream;
 
 /// More connections than this for one stream, and it is taken whole over one. Streams that cannot be had whole are
@@ -15,35 +18,77 @@ const CONNECTIONS_PER_STREAM_MAX: usize = 4;
 /// Hashes in one parameter: 100 of them make an address of about 6.5 kB, which common proxies still let through.
 const HASHES_PER_CONNECTION_MAX: usize = 100;
 
-/// What to connect to for these routes. Streams that no route names are left out.
-pub(crate) fn subscriptions(routes: &[RouteConfig], push_down: PushDown) -> Vec<Subscription> {
-    let streams: BTreeSet<Stream> = routes.iter().map(|route| route.stream).collect();
-    streams.into_iter().flat_map(|stream| of_stream(stream, routes, push_down)).collect()
+/// What is subscribed to for a stream, and why. Prints as `subscribes to … because …`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Plan {
+    pub(crate) stream: Stream,
+    /// One connection each.
+    pub(crate) subscriptions: Vec<Subscription>,
+    reason: Reason,
 }
 
-fn of_stream(stream: Stream, routes: &[RouteConfig], push_down: PushDown) -> Vec<Subscription> {
-    let matchers: Vec<&MatchConfig> = routes.iter().filter(|r| r.stream == stream).map(|r| &r.matcher).collect();
-    let packages = union(&matchers, |keys| keys.contract_package.as_ref());
-    let owners = union(&matchers, |keys| keys.owner.as_ref()).filter(|_| has_owner_filter(stream));
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Reason {
+    ByPackageOnly,
+    PackagesNamed,
+    PackagesAndOwnersNamed,
+    OwnersNamed,
+    Off,
+    /// The first route that names no package, and how many others there are.
+    Unnamed(Arc<str>, usize),
+    TooMany,
+}
+
+/// What to connect to for these routes.
+pub(crate) fn subscriptions(routes: &[RouteConfig], push_down: PushDown) -> Vec<Subscription> {
+    plans(routes, push_down).into_iter().flat_map(|plan| plan.subscriptions).collect()
+}
+
+/// What to connect to for each stream, and why. Streams that no route names are left out.
+pub(crate) fn plans(routes: &[RouteConfig], push_down: PushDown) -> Vec<Plan> {
+    let streams: BTreeSet<Stream> = routes.iter().map(|route| route.stream).collect();
+    streams.into_iter().map(|stream| plan(stream, routes, push_down)).collect()
+}
+
+fn plan(stream: Stream, routes: &[RouteConfig], push_down: PushDown) -> Plan {
+    let routes: Vec<&RouteConfig> = routes.iter().filter(|route| route.stream == stream).collect();
+    let packages = union(&routes, Key::ContractPackage);
     if stream.needs_contract_package() {
-        return packages.map(|packages| split(stream, &packages, &[])).unwrap_or_default();
+        let subscriptions = packages.map(|packages| split(stream, &packages, &[])).unwrap_or_default();
+        return Plan { stream, subscriptions, reason: Reason::ByPackageOnly };
     }
-    let packages = packages.filter(|_| push_down != PushDown::Off).unwrap_or_default();
-    let owners = owners.filter(|_| push_down == PushDown::PackagesAndOwners).unwrap_or_default();
-    let narrowest_first = [split(stream, &packages, &owners), split(stream, &packages, &[])];
-    let few = |split: &Vec<Subscription>| split.len() <= CONNECTIONS_PER_STREAM_MAX;
-    narrowest_first.into_iter().find(few).unwrap_or_else(|| split(stream, &[], &[]))
+    let is_narrowing = push_down != PushDown::Off;
+    let is_by_owner = push_down == PushDown::PackagesAndOwners && has_owner_filter(stream);
+    let owners = union(&routes, Key::Owner).filter(|_| is_by_owner).unwrap_or_default();
+    let packages_pushed = packages.as_deref().filter(|_| is_narrowing).unwrap_or_default();
+    let narrowest_first = [(packages_pushed, owners.as_slice()), (packages_pushed, &[])];
+    for (packages, owners) in narrowest_first {
+        let reason = match (packages, owners) {
+            ([], []) => continue,
+            ([], _) => Reason::OwnersNamed,
+            (_, []) => Reason::PackagesNamed,
+            _ => Reason::PackagesAndOwnersNamed,
+        };
+        if connections(packages, owners) <= CONNECTIONS_PER_STREAM_MAX {
+            return Plan { stream, subscriptions: split(stream, packages, owners), reason };
+        }
+    }
+    let reason = if is_narrowing { why_whole(&routes) } else { Reason::Off };
+    Plan { stream, subscriptions: split(stream, &[], &[]), reason }
+}
+
+fn why_whole(routes: &[&RouteConfig]) -> Reason {
+    let mut unnamed = routes.iter().filter(|route| route.matcher.implied(Key::ContractPackage).is_none());
+    match unnamed.next() {
+        Some(route) => Reason::Unnamed(Arc::clone(&route.name), unnamed.count()),
+        None => Reason::TooMany,
+    }
 }
 
 /// Everything that the routes name by one key; none if one of them does not name it and so may match anything.
-fn union(matchers: &[&MatchConfig], key: fn(&MatchKeys) -> Option<&Vec<String>>) -> Option<Vec<String>> {
-    let mut all = BTreeSet::new();
-    for matcher in matchers {
-        match matcher {
-            MatchConfig::All => return None,
-            MatchConfig::Keys(keys) => all.extend(key(keys)?.iter().cloned()),
-        }
-    }
+fn union(routes: &[&RouteConfig], key: Key) -> Option<Vec<String>> {
+    let implied: Option<Vec<Texts>> = routes.iter().map(|route| route.matcher.implied(key)).collect();
+    let all: BTreeSet<String> = implied?.iter().flat_map(Texts::iter).map(ToString::to_string).collect();
     Some(all.into_iter().collect())
 }
 
@@ -51,6 +96,11 @@ fn union(matchers: &[&MatchConfig], key: fn(&MatchKeys) -> Option<&Vec<String>>)
 /// give, or call it differently.
 fn has_owner_filter(stream: Stream) -> bool {
     matches!(stream, Stream::NftTokens | Stream::NftTokenActions | Stream::FtTokenActions)
+}
+
+fn connections(packages: &[String], owners: &[String]) -> usize {
+    let chunks = |hashes: &[String]| hashes.len().div_ceil(HASHES_PER_CONNECTION_MAX).max(1);
+    chunks(packages) * chunks(owners)
 }
 
 /// One subscription for each pair of chunks; an empty list is one chunk that filters nothing.
@@ -68,4 +118,50 @@ fn split(stream: Stream, packages: &[String], owners: &[String]) -> Vec<Subscrip
 fn chunks(hashes: &[String]) -> impl Iterator<Item = &[String]> {
     let unfiltered: Option<&[String]> = hashes.is_empty().then_some(&[]);
     unfiltered.into_iter().chain(hashes.chunks(HASHES_PER_CONNECTION_MAX))
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let distinct = |list: fn(&Subscription) -> &Vec<String>| {
+            self.subscriptions.iter().flat_map(list).collect::<BTreeSet<_>>().len()
+        };
+        let named = [
+            (distinct(|one| &one.contract_packages), "package", "packages"),
+            (distinct(|one| &one.owners), "owner", "owners"),
+        ];
+        let named = named.iter().filter(|(count, ..)| *count > 0);
+        let named: Vec<String> =
+            named.map(|&(count, one, many)| format!("{count} {}", if count == 1 { one } else { many })).collect();
+        match named.as_slice() {
+            [] => write!(f, "subscribes to all of {}", self.stream)?,
+            named => write!(f, "subscribes to {} for {}", self.stream, named.join(" and "))?,
+        }
+        if self.subscriptions.len() > 1 {
+            write!(f, " over {} connections", self.subscriptions.len())?;
+        }
+        write!(f, ", because {}", self.reason)
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ByPackageOnly => f.write_str("CSPR.cloud gives this stream by package only"),
+            Self::PackagesNamed => f.write_str("every route names its packages"),
+            Self::OwnersNamed => f.write_str("every route names its owners, and push_down is packages_and_owners"),
+            Self::PackagesAndOwnersNamed => {
+                f.write_str("every route names packages and owners, and push_down is packages_and_owners")
+            }
+            Self::Off => f.write_str("push_down is off"),
+            Self::Unnamed(route, 0) => write!(f, "the route `{route}` can match any package"),
+            Self::Unnamed(route, others) => {
+                let noun = if *others == 1 { "other" } else { "others" };
+                write!(f, "the route `{route}` and {others} {noun} can match any package")
+            }
+            Self::TooMany => {
+                let most = CONNECTIONS_PER_STREAM_MAX * HASHES_PER_CONNECTION_MAX;
+                write!(f, "the routes name more than the {most} packages that fit into a few connections")
+            }
+        }
+    }
 }

@@ -11,7 +11,7 @@ use reqwest::Url;
 
 use crate::cli::listen::shown;
 use crate::config::{
-    BacklogConfig, Config, DeadLettersConfig, DedupConfig, EgressConfig, IdentityRule, MatchConfig, MatchKeys,
+    BacklogConfig, Condition, Config, DeadLettersConfig, DedupConfig, EgressConfig, IdentityRule, Key, MatchConfig,
     Ordering, PushDown, RetryConfig, RouteConfig, Secret, SinkConfig, SinkKind, SinkName, SourceConfig, StoreConfig,
     TlsConfig, WebhookConfig,
 };
@@ -119,6 +119,7 @@ impl Stage {
             egress: EgressConfig::default(),
             sinks,
             routes: routes(),
+            tests: Vec::new(),
             shutdown_timeout: Duration::from_secs(5),
         })
     }
@@ -159,21 +160,21 @@ fn sink(url: Url, secret: &str, schedule: Vec<Duration>) -> SinkConfig {
 }
 
 fn routes() -> Vec<RouteConfig> {
-    let route = |name: &str, stream, matcher, sink| RouteConfig {
+    let route = |name: &str, stream, conditions, sink| RouteConfig {
         name: name.into(),
         stream,
-        matcher,
+        matcher: MatchConfig { conditions },
         sinks: vec![sink_name(sink)],
     };
-    let list = |value: &str| Some(vec![value.to_owned()]);
-    let updates = MatchKeys { action: list("updated"), contract_package: list(COLLECTION), ..MatchKeys::default() };
-    let mints = MatchKeys { action: list("created"), ..MatchKeys::default() };
-    let owned = MatchKeys { owner: list(OWNER), ..MatchKeys::default() };
+    let key = |key, value: &str| Condition::OneOf(key, std::iter::once(value.to_owned()).collect());
+    let updates = vec![key(Key::ContractPackage, COLLECTION), key(Key::Action, "updated")];
+    let mints = vec![key(Key::Action, "created")];
+    let owned = vec![key(Key::Owner, OWNER)];
     vec![
-        route("all-tokens", Stream::NftTokens, MatchConfig::All, "healthy"),
-        route("one-collection", Stream::NftTokens, MatchConfig::Keys(updates), "flaky"),
-        route("mints", Stream::NftTokens, MatchConfig::Keys(mints), "down"),
-        route("one-owner", Stream::NftTokenActions, MatchConfig::Keys(owned), "healthy"),
+        route("all-tokens", Stream::NftTokens, vec![], "healthy"),
+        route("one-collection", Stream::NftTokens, updates, "flaky"),
+        route("mints", Stream::NftTokens, mints, "down"),
+        route("one-owner", Stream::NftTokenActions, owned, "healthy"),
     ]
 }
 

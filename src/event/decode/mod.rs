@@ -19,6 +19,8 @@ use super::{ActionKind, Facts, Network, Stream};
 pub(crate) struct Decoded {
     pub(crate) facts: Facts,
     pub(crate) identity: Identity,
+    /// What of the message counts for its identity beside these facts: canonical JSON.
+    pub(crate) state: Vec<u8>,
 }
 
 /// Why a message was not understood: one line, without its content.
@@ -50,7 +52,7 @@ pub(crate) fn decode(network: Network, stream: Stream, body: &[u8]) -> Result<De
         _ => untyped(stream, body)?,
     };
     let identity = Subject { network, stream, facts: &facts, state: &state }.identity();
-    Ok(Decoded { facts, identity })
+    Ok(Decoded { facts, identity, state })
 }
 
 /// Facts alone, for a message that was accepted before.
@@ -254,7 +256,8 @@ impl State {
     }
 }
 
-fn from_base64(json: &str) -> Option<Box<RawValue>> {
+/// The object or array that a JSON text is base64 of.
+pub(crate) fn from_base64(json: &str) -> Option<Box<RawValue>> {
     let code = json.strip_prefix('"')?.strip_suffix('"')?;
     let bytes = data_encoding::BASE64.decode(code.as_bytes()).ok()?;
     let inner: Box<RawValue> = serde_json::from_slice(&bytes).ok()?;

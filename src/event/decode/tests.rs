@@ -29,7 +29,7 @@ fn with(pointer: &str, value: Value) -> Value {
 
 #[test]
 fn the_documented_mint_gives_its_facts() {
-    let Decoded { facts, identity } = decoded(Stream::NftTokens, MINT);
+    let Decoded { facts, identity, .. } = decoded(Stream::NftTokens, MINT);
     assert_eq!(&*facts.action, "created");
     assert_eq!(facts.token_id.as_deref(), Some("119"));
     assert!(facts.contract_package.as_deref().unwrap().starts_with("5341882b"));
@@ -43,7 +43,7 @@ fn the_documented_mint_gives_its_facts() {
 
 #[test]
 fn the_documented_action_gives_its_facts() {
-    let Decoded { facts, identity } = decoded(Stream::NftTokenActions, MINT_ACTION);
+    let Decoded { facts, identity, .. } = decoded(Stream::NftTokenActions, MINT_ACTION);
     assert_eq!(facts.kind, Some(ActionKind::Mint));
     assert_eq!(facts.from, None);
     assert_eq!(facts.to, facts.owner);
@@ -132,12 +132,12 @@ fn the_literal_rules_key_ignores_state_and_keeps_packages_apart() {
 fn untyped_streams_have_facts_and_an_id() {
     let message = r#"{"action":"emitted","timestamp":"2026-07-01T09:01:19.286323672Z","extra":{"block_height":1,
         "deploy_hash":"012F","event_id":0,"transform_id":7},"data":{"contract_package_hash":"ffb5","name":"Swap"}}"#;
-    let Decoded { facts, identity } = decoded(Stream::ContractEvents, message);
+    let Decoded { facts, identity, .. } = decoded(Stream::ContractEvents, message);
     assert_eq!(facts.contract_package.as_deref(), Some("ffb5"));
     assert_eq!(facts.deploy_hash.as_deref(), Some("012f"));
     assert!(identity.lane.is_some());
     let transfer = r#"{"action":"created","extra":null,"data":{"deploy_hash":"aa","to_account_hash":"bb","id":0}}"#;
-    let Decoded { facts, identity } = decoded(Stream::Transfers, transfer);
+    let Decoded { facts, identity, .. } = decoded(Stream::Transfers, transfer);
     assert_eq!((facts.owner.as_deref(), facts.to.as_deref()), (Some("bb"), Some("bb")));
     assert!(identity.lane.is_none() && identity.has_deploy);
 }
