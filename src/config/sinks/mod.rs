@@ -1,5 +1,6 @@
 //! The section `sinks`; a file for each kind.
 
+mod headers;
 mod tls;
 mod webhook;
 

@@ -1,18 +1,17 @@
 //! `webhook`: a signed HTTP POST for each event.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use data_encoding::BASE64;
 use reqwest::Url;
-use reqwest::header::HeaderName;
 use secrecy::ExposeSecret;
 
 use super::super::Secret;
 use super::super::outline::Form;
 use super::super::reader::{Place, number};
-use super::super::settings::{header_text, url};
+use super::super::settings::url;
 use super::super::shape::{Named, NoMapping, Node, Text, shape};
+use super::headers::{HEADER_NAME, headers};
 use super::tls::{Tls, TlsConfig, tls};
 
 #[derive(Clone, Debug)]
@@ -29,29 +28,12 @@ pub struct WebhookConfig {
     pub tls: TlsConfig,
 }
 
-/// Headers that the relay or HTTP itself sets.
-const RESERVED_HEADERS: [&str; 12] = [
-    "authority",
-    "connection",
-    "content-encoding",
-    "content-length",
-    "content-type",
-    "expect",
-    "host",
-    "te",
-    "traceparent",
-    "tracestate",
-    "transfer-encoding",
-    "upgrade",
-];
-const RESERVED_PREFIXES: [&str; 2] = ["webhook-", "cspr-relay-"];
-
 shape! {
     Webhook {
         url: NoMapping = Form::pattern("^https?://[^/?#@]+([/?#]|$)").required(),
         secrets: NoMapping = Form::pattern("^whsec_[A-Za-z0-9+/]{32,86}={0,2}$").list(),
         timeout: NoMapping = Form::DURATION,
-        headers: Named<NoMapping> = Form::TEXT.named("^[!#$%&'*+.^_`|~0-9A-Za-z-]+$"),
+        headers: Named<NoMapping> = Form::TEXT.named(HEADER_NAME),
         reject_on: NoMapping = Form::number(300, 599).list(),
         tls: Tls,
     }
@@ -107,41 +89,4 @@ fn secrets(parent: &Place<'_>, node: Option<Text>) -> Vec<Secret> {
 fn is_signing_secret(text: &str) -> bool {
     let key = text.strip_prefix("whsec_").and_then(|key| BASE64.decode(key.as_bytes()).ok());
     key.is_some_and(|key| (24..=64).contains(&key.len()))
-}
-
-fn headers(parent: &Place<'_>, node: Option<Node<Named<NoMapping>>>) -> Vec<(String, Secret)> {
-    let (headers, place) = parent.map("headers", node);
-    let mut names = BTreeSet::new();
-    let mut read = Vec::new();
-    for (key, node) in headers.0 {
-        let name = key.name.to_ascii_lowercase();
-        if let Err(reason) = header_name(&name) {
-            place.key(&key.name, key.at).fault(reason);
-        } else if !names.insert(name.clone()) {
-            place.key(&key.name, key.at).fault("this header is given twice; case does not matter");
-        }
-        if let Some(value) = header_value(&place.key(&key.name, node.at), &node, &name) {
-            read.push((key.name, value));
-        }
-    }
-    read
-}
-
-fn header_name(lower: &str) -> Result<(), String> {
-    if HeaderName::from_bytes(lower.as_bytes()).is_err() {
-        return Err("this cannot be the name of a header".to_owned());
-    }
-    let is_reserved =
-        RESERVED_HEADERS.contains(&lower) || RESERVED_PREFIXES.iter().any(|prefix| lower.starts_with(prefix));
-    if is_reserved {
-        return Err(format!("the relay sets `{lower}` itself"));
-    }
-    Ok(())
-}
-
-fn header_value(place: &Place<'_>, node: &Text, name: &str) -> Option<Secret> {
-    let looks_secret = ["auth", "key", "secret", "token", "password", "cookie"].iter().any(|word| name.contains(word));
-    let value = place.secret(node, !looks_secret)?;
-    header_text(value.current().expose_secret()).map_err(|reason| place.fault(reason)).ok()?;
-    Some(value)
 }
