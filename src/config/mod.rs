@@ -25,6 +25,7 @@ mod secret;
 mod settings;
 mod shape;
 mod sinks;
+mod template;
 #[cfg(test)]
 mod tests;
 
@@ -45,9 +46,10 @@ pub(crate) use routes::Found;
 pub use routes::{Condition, Key, MatchConfig, Pointer, Predicate, RouteConfig, TestConfig, TestEvent, Texts};
 pub use secret::Secret;
 pub use sinks::{
-    BacklogConfig, ClientCertificate, OnFull, Ordering, RetryConfig, SinkConfig, SinkKind, SinkName, TlsConfig,
-    WebhookConfig,
+    BacklogConfig, ClientCertificate, Format, HeaderText, OnFull, Ordering, RetryConfig, SinkConfig, SinkKind,
+    SinkName, TlsConfig, WebhookConfig,
 };
+pub use template::{Field, Template, TemplatePart};
 
 /// A whole, valid configuration.
 #[derive(Clone, Debug)]

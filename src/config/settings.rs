@@ -85,12 +85,8 @@ fn network(place: &Place<'_>, node: Option<Text>) -> Option<Network> {
 }
 
 fn default_url(network: Network) -> Url {
-    let url = match network {
-        Network::Mainnet => "wss://streaming.cspr.cloud",
-        Network::Testnet => "wss://streaming.testnet.cspr.cloud",
-    };
     #[expect(clippy::expect_used, reason = "a constant; a test reads both")]
-    Url::parse(url).expect("the built-in addresses are valid")
+    Url::parse(network.streaming_address()).expect("the built-in addresses are valid")
 }
 
 fn without_path(url: Url, place: &Place<'_>) -> Option<Url> {

@@ -40,6 +40,14 @@ impl Network {
             Self::Testnet => "testnet",
         }
     }
+
+    /// Where CSPR.cloud streams it.
+    pub const fn streaming_address(self) -> &'static str {
+        match self {
+            Self::Mainnet => "wss://streaming.cspr.cloud",
+            Self::Testnet => "wss://streaming.testnet.cspr.cloud",
+        }
+    }
 }
 
 impl fmt::Display for Network {

@@ -18,6 +18,7 @@ use anyhow::Context;
 
 use self::stdout::Stdout;
 use self::webhook::Webhook;
+use self::wire::{Encoder, Transport};
 use crate::clock::Clock;
 use crate::config::{EgressConfig, SinkConfig, SinkKind, SinkName};
 use crate::event::Delivery;
@@ -39,9 +40,10 @@ pub(crate) fn build(
 ) -> anyhow::Result<Arc<dyn Sink>> {
     let sink: anyhow::Result<Arc<dyn Sink>> = match &config.kind {
         SinkKind::Webhook(webhook) => {
-            Webhook::new(&name.0, webhook, config.concurrency, egress, clock).map(|sink| Arc::new(sink) as _)
+            let encoder = Encoder::new(&name.0, config.format, Transport::Http);
+            Webhook::new(encoder, webhook, config.concurrency, egress, clock).map(|sink| Arc::new(sink) as _)
         }
-        SinkKind::Stdout => Stdout::new(&name.0).map(|sink| Arc::new(sink) as _),
+        SinkKind::Stdout => Stdout::new(&name.0, config.format).map(|sink| Arc::new(sink) as _),
     };
     sink.with_context(|| format!("sink `{name}`"))
 }
@@ -64,6 +66,13 @@ pub(crate) struct Failure {
     pub(crate) status: Option<u16>,
     /// One line, with at most 1 KiB of the answer in it, control characters escaped, no secrets.
     pub(crate) detail: String,
+}
+
+impl Failure {
+    /// The event cannot be put in the form that the destination needs, for the reason that `detail` gives.
+    fn invalid(detail: String) -> Self {
+        Self { cause: Cause::Invalid, status: None, detail }
+    }
 }
 
 /// The kinds of failure; the text form stands in metrics, listings and the store.

@@ -11,9 +11,9 @@ use reqwest::Url;
 
 use crate::cli::listen::shown;
 use crate::config::{
-    BacklogConfig, Condition, Config, DeadLettersConfig, DedupConfig, EgressConfig, IdentityRule, Key, MatchConfig,
-    Ordering, PushDown, RetryConfig, RouteConfig, Secret, SinkConfig, SinkKind, SinkName, SourceConfig, StoreConfig,
-    TlsConfig, WebhookConfig,
+    BacklogConfig, Condition, Config, DeadLettersConfig, DedupConfig, EgressConfig, Format, IdentityRule, Key,
+    MatchConfig, Ordering, PushDown, RetryConfig, RouteConfig, Secret, SinkConfig, SinkKind, SinkName, SourceConfig,
+    StoreConfig, TlsConfig, WebhookConfig,
 };
 use crate::emulator::receiver::{self, Answer, Behaviour, Keeps, Observer, Received, Receiver, When};
 use crate::emulator::{Emulator, Fault, Settings, Trigger};
@@ -152,6 +152,7 @@ fn sink(url: Url, secret: &str, schedule: Vec<Duration>) -> SinkConfig {
     SinkConfig {
         labels: BTreeMap::new(),
         kind: SinkKind::Webhook(Box::new(webhook)),
+        format: Format::Raw,
         retry: RetryConfig { schedule, jitter: 0.2 },
         concurrency: 16,
         ordering: Ordering::Lane,

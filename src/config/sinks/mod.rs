@@ -13,8 +13,10 @@ use super::named::{Section, entries};
 use super::outline::{Form, words_of};
 use super::reader::{Place, positive_duration};
 use super::settings::GIB;
-use super::shape::{Named, NoMapping, Node, shape};
+use super::shape::{Named, NoMapping, Node, Text, shape};
+use super::template::Own;
 
+pub use headers::HeaderText;
 pub use tls::{ClientCertificate, TlsConfig};
 pub use webhook::WebhookConfig;
 
@@ -32,6 +34,7 @@ impl fmt::Display for SinkName {
 pub struct SinkConfig {
     pub labels: BTreeMap<String, String>,
     pub kind: SinkKind,
+    pub format: Format,
     pub retry: RetryConfig,
     /// Attempts under way at once, at least 1.
     pub concurrency: usize,
@@ -43,6 +46,18 @@ pub struct SinkConfig {
 pub enum SinkKind {
     Webhook(Box<WebhookConfig>),
     Stdout,
+}
+
+/// The form in which a sink gets events.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// The message, byte for byte as CSPR.cloud sent it.
+    #[default]
+    Raw,
+    /// CloudEvents 1.0, structured: a JSON object that has the message as its `data`.
+    CloudEvents,
+    /// CloudEvents 1.0, binary: the message itself, with the attributes in headers.
+    CloudEventsBinary,
 }
 
 #[derive(Clone, Debug)]
@@ -96,6 +111,8 @@ const SCHEDULE: [Duration; 9] = {
     ]
 };
 
+const FORMATS: [(&str, Format); 3] =
+    [("raw", Format::Raw), ("cloudevents", Format::CloudEvents), ("cloudevents_binary", Format::CloudEventsBinary)];
 const ORDERING: [(&str, Ordering); 2] = [("lane", Ordering::Lane), ("none", Ordering::None)];
 const ON_FULL: [(&str, OnFull); 2] = [("expire", OnFull::Expire), ("wait", OnFull::Wait)];
 
@@ -104,6 +121,7 @@ shape! {
         labels: Named<NoMapping> = Form::TEXT.named("^[A-Za-z_][A-Za-z0-9_]*$"),
         webhook: webhook::Webhook,
         stdout: Stdout,
+        format: NoMapping = Form::words(|| words_of(&FORMATS)),
         retry: Retry,
         concurrency: NoMapping = Form::number(1, CONCURRENCY_MAX),
         ordering: NoMapping = Form::words(|| words_of(&ORDERING)),
@@ -123,22 +141,36 @@ pub(super) fn sinks<'a>(section: Section<'a, Sink>) -> BTreeMap<SinkName, (Place
     for entry in entries("sinks", section, "there are no sinks: events would go nowhere") {
         let (name, name_place) = (SinkName(entry.name.as_str().into()), entry.place.clone());
         let (sink, place) = entry.read();
-        named.insert(name, (name_place, self::sink(&place, sink)));
+        let sink = self::sink(&place, &name.0, sink);
+        named.insert(name, (name_place, sink));
     }
     named
 }
 
-fn sink(place: &Place<'_>, sink: Sink) -> Option<SinkConfig> {
+fn sink(place: &Place<'_>, name: &str, sink: Sink) -> Option<SinkConfig> {
     let labels = labels(place, sink.labels);
-    let kind = kind(place, Destinations { webhook: sink.webhook, stdout: sink.stdout });
+    let own = Own { sink: name, labels: &labels };
+    let kind = kind(place, Destinations { webhook: sink.webhook, stdout: sink.stdout }, &own);
+    let format = format(place, sink.format, kind.as_ref());
     Some(SinkConfig {
-        labels,
+        format,
         retry: retry(place, sink.retry),
         concurrency: place.number("concurrency", sink.concurrency, 1..=CONCURRENCY_MAX, 16),
         ordering: place.choice("ordering", sink.ordering, &ORDERING).unwrap_or_default(),
         backlog: backlog(place, sink.backlog),
         kind: kind?,
+        labels,
     })
+}
+
+fn format(place: &Place<'_>, node: Option<Text>, kind: Option<&SinkKind>) -> Format {
+    let at = node.as_ref().map_or(place.at, |node| node.at);
+    let format = place.choice("format", node, &FORMATS).unwrap_or_default();
+    if let (Format::CloudEventsBinary, Some(SinkKind::Stdout)) = (format, kind) {
+        let hint = "write `cloudevents`: each line is then a whole CloudEvent".to_owned();
+        place.key("format", at).fault_with("a line has no headers that attributes could stand in", Some(hint));
+    }
+    format
 }
 
 /// What a sink names as its destination; it should be one.
@@ -147,7 +179,7 @@ struct Destinations {
     stdout: Option<Node<Stdout>>,
 }
 
-fn kind(place: &Place<'_>, named: Destinations) -> Option<SinkKind> {
+fn kind(place: &Place<'_>, named: Destinations, own: &Own<'_>) -> Option<SinkKind> {
     let places = [
         named.webhook.as_ref().map(|node| ("webhook", node.key)),
         named.stdout.as_ref().map(|node| ("stdout", node.key)),
@@ -162,7 +194,7 @@ fn kind(place: &Place<'_>, named: Destinations) -> Option<SinkKind> {
         return None;
     }
     if let Some(node) = named.webhook {
-        return webhook::webhook(place, node).map(|webhook| SinkKind::Webhook(Box::new(webhook)));
+        return webhook::webhook(place, node, own).map(|webhook| SinkKind::Webhook(Box::new(webhook)));
     }
     place.map("stdout", named.stdout);
     Some(SinkKind::Stdout)

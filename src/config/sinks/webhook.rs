@@ -11,7 +11,8 @@ use super::super::outline::Form;
 use super::super::reader::{Place, number};
 use super::super::settings::url;
 use super::super::shape::{Named, NoMapping, Node, Text, shape};
-use super::headers::{HEADER_NAME, headers};
+use super::super::template::Own;
+use super::headers::{HEADER_NAME, HeaderText, headers};
 use super::tls::{Tls, TlsConfig, tls};
 
 #[derive(Clone, Debug)]
@@ -22,7 +23,7 @@ pub struct WebhookConfig {
     pub secrets: Vec<Secret>,
     /// Bounds a whole attempt, from name resolution to the end of the answer.
     pub timeout: Duration,
-    pub headers: Vec<(String, Secret)>,
+    pub headers: Vec<(String, HeaderText)>,
     /// Statuses that make the delivery a dead letter at once.
     pub reject_on: Vec<u16>,
     pub tls: TlsConfig,
@@ -39,7 +40,7 @@ shape! {
     }
 }
 
-pub(super) fn webhook(parent: &Place<'_>, node: Node<Webhook>) -> Option<WebhookConfig> {
+pub(super) fn webhook(parent: &Place<'_>, node: Node<Webhook>, own: &Own<'_>) -> Option<WebhookConfig> {
     let (webhook, place) = parent.map("webhook", Some(node));
     let url = webhook_url(&place, webhook.url);
     let reject_on = place
@@ -48,7 +49,7 @@ pub(super) fn webhook(parent: &Place<'_>, node: Node<Webhook>) -> Option<Webhook
     Some(WebhookConfig {
         secrets: secrets(&place, webhook.secrets),
         timeout: place.duration("timeout", webhook.timeout, Duration::from_secs(15)),
-        headers: headers(&place, webhook.headers),
+        headers: headers(&place, webhook.headers, own),
         reject_on: reject_on.unwrap_or_else(|| vec![400, 413, 415, 422]),
         tls: tls(&place, webhook.tls),
         url: url?,

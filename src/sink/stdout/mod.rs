@@ -1,5 +1,7 @@
 //! Events as JSON lines on standard output, for trials and for pipes.
 //!
+//! With `format: cloudevents` each line is one of CloudEvents' objects, else one of the event's facts and the message.
+//!
 //! A line is written as a whole or the attempt fails. A reader that does not read stalls only this sink: one thread of
 //! the blocking pool waits with it, and further attempts wait for that thread until their time is up.
 
@@ -20,6 +22,7 @@ use serde_json::value::RawValue;
 use tokio::sync::Mutex;
 
 use super::{Cause, Failure, Outcome, Sink, wire};
+use crate::config::Format;
 use crate::event::Delivery;
 
 /// An attempt whose line is not written by then is given up; the line may still be written later.
@@ -29,6 +32,7 @@ const TIMEOUT: Duration = Duration::from_secs(15);
 #[derive(Debug)]
 pub(super) struct Stdout<W> {
     name: String,
+    format: Format,
     lines: Arc<Mutex<Lines<W>>>,
 }
 
@@ -66,24 +70,21 @@ struct Line<'a> {
 
 impl Stdout<File> {
     /// The standard output of this process, without a buffer of ours in between.
-    pub(super) fn new(name: &str) -> anyhow::Result<Self> {
+    pub(super) fn new(name: &str, format: Format) -> anyhow::Result<Self> {
         let out = io::stdout().as_fd().try_clone_to_owned().context("could not open standard output")?;
-        Ok(Self::to(name, out.into()))
+        Ok(Self::to(name, format, out.into()))
     }
 }
 
 impl<W: Write + Send + 'static> Stdout<W> {
-    fn to(name: &str, out: W) -> Self {
-        Self { name: name.to_owned(), lines: Arc::new(Mutex::new(Lines { out, is_torn: false })) }
+    fn to(name: &str, format: Format, out: W) -> Self {
+        Self { name: name.to_owned(), format, lines: Arc::new(Mutex::new(Lines { out, is_torn: false })) }
     }
 
     async fn attempt(&self, delivery: &Delivery) -> Outcome {
-        let line = match line(&self.name, delivery) {
+        let line = match self.line(delivery) {
             Ok(line) => line,
-            Err(error) => {
-                let detail = format!("the message is not JSON: {error}");
-                return Outcome::Reject { failure: Failure { cause: Cause::Invalid, status: None, detail } };
-            }
+            Err(failure) => return Outcome::Reject { failure },
         };
         let written = tokio::time::timeout(TIMEOUT, self.write(line)).await;
         let (cause, detail) = match written {
@@ -92,6 +93,15 @@ impl<W: Write + Send + 'static> Stdout<W> {
             Err(_) => (Cause::Timeout, "standard output is not being read".to_owned()),
         };
         Outcome::Retry { failure: Failure { cause, status: None, detail }, after: None }
+    }
+
+    /// The configuration knows no binary CloudEvents here, as a line has no headers.
+    fn line(&self, delivery: &Delivery) -> Result<Vec<u8>, Failure> {
+        let json = match self.format {
+            Format::Raw => line(&self.name, delivery).map_err(wire::no_json)?,
+            Format::CloudEvents | Format::CloudEventsBinary => wire::envelope(delivery)?.into(),
+        };
+        Ok(on_one_line(json))
     }
 
     /// The guard goes with the blocking write, so that at most one thread is ever stuck, even if this is dropped.
@@ -141,7 +151,10 @@ fn line(sink: &str, delivery: &Delivery) -> serde_json::Result<Vec<u8>> {
         traceparent: wire::traceparent(sink, delivery),
         message: serde_json::from_slice(&event.body)?,
     };
-    let mut text = serde_json::to_vec(&line)?;
+    serde_json::to_vec(&line)
+}
+
+fn on_one_line(mut text: Vec<u8>) -> Vec<u8> {
     // In JSON a bare line break can only be white space between two tokens.
     for byte in &mut text {
         if matches!(byte, b'\n' | b'\r') {
@@ -149,5 +162,5 @@ fn line(sink: &str, delivery: &Delivery) -> serde_json::Result<Vec<u8>> {
         }
     }
     text.push(b'\n');
-    Ok(text)
+    text
 }

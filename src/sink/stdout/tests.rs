@@ -15,7 +15,7 @@ fn with_body(body: &'static str) -> Delivery {
 #[tokio::test]
 async fn one_line_for_each_event_with_the_message_verbatim() {
     let (reader, writer) = io::pipe().unwrap();
-    let sink = Stdout::to("console", writer);
+    let sink = Stdout::to("console", Format::Raw, writer);
     for body in ["{\"n\": 1.50,\"n\":2}", "{\n \"a\":\r\n1}"] {
         assert_eq!(sink.deliver(&with_body(body)).await, Outcome::Delivered { status: None });
     }
@@ -32,7 +32,7 @@ async fn one_line_for_each_event_with_the_message_verbatim() {
 #[tokio::test]
 async fn a_closed_pipe_is_a_retry_and_no_json_a_reject() {
     let (reader, writer) = io::pipe().unwrap();
-    let sink = Stdout::to("console", writer);
+    let sink = Stdout::to("console", Format::Raw, writer);
     let Outcome::Reject { failure } = sink.deliver(&with_body("[1,")).await else { panic!("no reject") };
     assert_eq!(failure.cause, Cause::Invalid);
     drop(reader);
@@ -69,7 +69,7 @@ async fn a_reader_that_does_not_read_costs_one_thread_and_the_time() {
     let (mut reader, mut writer) = io::pipe().unwrap();
     // Linux pipes hold 64 KiB.
     writer.write_all(&[b' '; 64 * 1024]).unwrap();
-    let sink = Stdout::to("console", writer);
+    let sink = Stdout::to("console", Format::Raw, writer);
     for _ in 0..3 {
         let delivery = with_body("{}");
         // A blocking task keeps paused time from moving by itself.

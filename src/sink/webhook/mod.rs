@@ -1,8 +1,9 @@
 //! Webhooks: one signed HTTP request for each attempt.
 //!
-//! - The body is the message byte for byte; what is known about it stands in headers (see [`super::wire`]).
-//! - Signed afresh at each attempt with every configured secret, as Standard Webhooks has it; secrets from files are
-//!   read at that moment and never kept elsewhere.
+//! - The body is the message in the form that the sink asked for; what is known about it stands in headers (see
+//!   [`super::wire`]).
+//! - That body is signed afresh at each attempt with every configured secret, as Standard Webhooks has it; secrets from
+//!   files are read at that moment and never kept elsewhere.
 //! - 2xx is success and nothing else; redirects are not followed and proxies of the environment are not used.
 //! - The configured time-out bounds the whole attempt, from name resolution to the last byte that is read of the answer.
 //! - Certificates are verified against the platform's roots and `ca_file`, with TLS 1.2 or later.
@@ -28,36 +29,43 @@ use self::answer::Judge;
 use self::client::Clients;
 use self::egress::Guard;
 use self::follow::Follow;
-use super::{Cause, Failure, Outcome, Sink, wire};
+use super::wire::{self, Encoder, Message};
+use super::{Cause, Failure, Outcome, Sink};
 use crate::clock::Clock;
-use crate::config::{EgressConfig, WebhookConfig};
+use crate::config::{EgressConfig, HeaderText, Template, WebhookConfig};
 use crate::event::Delivery;
 use crate::signature::{self, SigningKey};
 
 const WEBHOOK_ID: HeaderName = HeaderName::from_static("webhook-id");
 const WEBHOOK_TIMESTAMP: HeaderName = HeaderName::from_static("webhook-timestamp");
 const WEBHOOK_SIGNATURE: HeaderName = HeaderName::from_static("webhook-signature");
-const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const AGENT: HeaderValue = HeaderValue::from_static(concat!("cspr-relay/", env!("CARGO_PKG_VERSION")));
 
 /// A webhook, ready to send. Building it opens no connection.
 #[derive(Debug)]
 pub(super) struct Webhook {
-    name: String,
+    encoder: Encoder,
     url: Url,
     timeout: Duration,
     reject_on: Vec<u16>,
     keys: Vec<Follow<SigningKey>>,
     /// The operator's own headers.
-    headers: Vec<(HeaderName, Follow<HeaderValue>)>,
+    headers: Vec<(HeaderName, OwnValue)>,
     clients: Clients,
     clock: Clock,
+}
+
+/// The value of one of the operator's own headers.
+#[derive(Debug)]
+enum OwnValue {
+    Fixed(Follow<HeaderValue>),
+    Template(Template),
 }
 
 impl Webhook {
     /// Fails if the URL holds an address that must not be dialled or a TLS file is missing or broken.
     pub(super) fn new(
-        name: &str,
+        encoder: Encoder,
         config: &WebhookConfig,
         concurrency: usize,
         egress: &EgressConfig,
@@ -69,24 +77,24 @@ impl Webhook {
         }
         let headers = config.headers.iter().map(|(name, value)| {
             let name = HeaderName::try_from(name).with_context(|| format!("`{name}` is not a header name"))?;
-            Ok((name, Follow::new(value.clone())))
+            Ok((name, OwnValue::new(value)))
         });
         Ok(Self {
-            name: name.to_owned(),
             url: config.url.clone(),
             timeout: config.timeout,
             reject_on: config.reject_on.clone(),
             keys: config.secrets.iter().cloned().map(Follow::new).collect(),
             headers: headers.collect::<anyhow::Result<_>>()?,
-            clients: Clients::new(name, config, concurrency, guard)?,
+            clients: Clients::new(&encoder.sink, config, concurrency, guard)?,
             clock: clock.clone(),
+            encoder,
         })
     }
 
     async fn attempt(&self, delivery: &Delivery) -> Outcome {
         let request = match self.request(delivery) {
             Ok(request) => request,
-            Err(detail) => return retry(Cause::Denied, detail),
+            Err(outcome) => return outcome,
         };
         let deadline = Instant::now() + self.timeout;
         match tokio::time::timeout_at(deadline, self.clients.current().execute(request)).await {
@@ -99,35 +107,50 @@ impl Webhook {
         }
     }
 
-    /// The error says in one line what is wrong with the sink's secrets or headers.
-    fn request(&self, delivery: &Delivery) -> Result<Request, String> {
+    /// Without one, the outcome says whether the event or the sink's secrets and headers are to blame.
+    fn request(&self, delivery: &Delivery) -> Result<Request, Outcome> {
+        let message = self.encoder.encode(delivery).map_err(reject)?;
+        let mut headers = HeaderMap::with_capacity(32);
+        self.insert_own(&mut headers, delivery)?;
+        self.insert_ours(&mut headers, delivery, &message).map_err(denied)?;
         let mut request = Request::new(Method::POST, self.url.clone());
-        *request.headers_mut() = self.headers(delivery)?;
-        *request.body_mut() = Some(Body::from(delivery.event.body.clone()));
+        *request.headers_mut() = headers;
+        *request.body_mut() = Some(Body::from(message.body));
         Ok(request)
     }
 
-    fn headers(&self, delivery: &Delivery) -> Result<HeaderMap, String> {
-        let mut headers = HeaderMap::with_capacity(24);
-        // The operator's first: what the relay itself says afterwards takes their place.
+    /// The operator's headers come first: what the relay itself says afterwards takes their place.
+    fn insert_own(&self, headers: &mut HeaderMap, delivery: &Delivery) -> Result<(), Outcome> {
         for (name, value) in &self.headers {
-            headers
-                .insert(name.clone(), value.value(secret_header).map_err(|error| format!("header {name}: {error}"))?);
+            match value {
+                OwnValue::Fixed(text) => {
+                    let value = text.value(secret_header).map_err(|error| denied(format!("header {name}: {error}")))?;
+                    headers.insert(name, value);
+                }
+                OwnValue::Template(template) => {
+                    let value = wire::render_header(template, delivery).map_err(reject)?;
+                    insert(headers, name.clone(), &value).map_err(denied)?;
+                }
+            }
         }
-        headers.insert(CONTENT_TYPE, JSON);
+        Ok(())
+    }
+
+    fn insert_ours(&self, headers: &mut HeaderMap, delivery: &Delivery, message: &Message<'_>) -> Result<(), String> {
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(message.content_type));
         headers.insert(USER_AGENT, AGENT);
-        for (name, value) in wire::facts(&self.name, delivery) {
-            insert(&mut headers, HeaderName::from_static(name), &value)?;
+        for (name, value) in &message.headers {
+            insert(headers, HeaderName::from_static(name), value)?;
         }
         let (id, timestamp) = (delivery.event.id.to_string(), self.clock.now().unix_seconds());
         let keys = self.keys()?;
         if !keys.is_empty() {
-            let signature = signature::sign(&keys, &id, timestamp, &delivery.event.body);
-            insert(&mut headers, WEBHOOK_SIGNATURE, &signature)?;
+            let signature = signature::sign(&keys, &id, timestamp, &message.body);
+            insert(headers, WEBHOOK_SIGNATURE, &signature)?;
         }
-        insert(&mut headers, WEBHOOK_ID, &id)?;
+        insert(headers, WEBHOOK_ID, &id)?;
         headers.insert(WEBHOOK_TIMESTAMP, timestamp.into());
-        Ok(headers)
+        Ok(())
     }
 
     fn keys(&self) -> Result<Vec<SigningKey>, String> {
@@ -136,6 +159,15 @@ impl Webhook {
             key.value(SigningKey::parse).map_err(|error| format!("not sent: secret {number} of this sink: {error}"))
         });
         keys.collect()
+    }
+}
+
+impl OwnValue {
+    fn new(text: &HeaderText) -> Self {
+        match text {
+            HeaderText::Fixed(secret) => Self::Fixed(Follow::new(secret.clone())),
+            HeaderText::Template(template) => Self::Template(template.clone()),
+        }
     }
 }
 
@@ -161,6 +193,14 @@ fn insert(headers: &mut HeaderMap, name: HeaderName, value: &str) -> Result<(), 
     let value = HeaderValue::from_str(value).map_err(|_| format!("header {name}: the value has control characters"))?;
     headers.insert(name, value);
     Ok(())
+}
+
+fn reject(failure: Failure) -> Outcome {
+    Outcome::Reject { failure }
+}
+
+fn denied(detail: String) -> Outcome {
+    retry(Cause::Denied, detail)
 }
 
 fn retry(cause: Cause, detail: String) -> Outcome {

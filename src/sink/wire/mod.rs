@@ -1,9 +1,13 @@
-//! What accompanies an event on its way to any destination: names and values, independent of the transport.
+//! What goes over the wire, independent of the transport: [`Encoder`] puts a delivery in the form that its sink asked
+//! for, [`render`] fills in its templates, [`facts`] is what accompanies every event.
 //!
 //! HTTP and Kafka headers and AMQP properties carry the same facts under the same names; only the event id stands
 //! elsewhere in each. Values consist of visible ASCII: everything else, and `%` itself, is percent-encoded. A value
 //! of more than [`VALUE_BYTES_MAX`] bytes is left out, since token ids are text from the chain and may be of any size.
 
+mod cloudevents;
+mod encoder;
+mod template;
 #[cfg(test)]
 mod tests;
 
@@ -13,6 +17,10 @@ use std::fmt::Write;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use sha2::{Digest, Sha256};
 
+pub(crate) use self::encoder::{Encoder, Message, Transport, envelope, no_json};
+#[expect(unused_imports, reason = "for keys, topics and exchanges: the sinks of message buses are on their way")]
+pub(crate) use self::template::render;
+pub(crate) use self::template::render_header;
 use crate::event::Delivery;
 
 /// The longest value that is sent; a longer one is left out.
@@ -22,6 +30,9 @@ pub(crate) const VALUE_BYTES_MAX: usize = 512;
 const ENCODED: &AsciiSet = &CONTROLS.add(b' ').add(b'%');
 /// In a list the separator is encoded too.
 const ENCODED_IN_LIST: &AsciiSet = &ENCODED.add(b',');
+
+/// CloudEvents' rule for HTTP.
+const ENCODED_AS_ATTRIBUTE: &AsciiSet = &ENCODED.add(b'"');
 
 /// A name and its encoded value.
 pub(crate) type Fact<'a> = (&'static str, Cow<'a, str>);
@@ -39,7 +50,7 @@ pub(crate) fn facts<'a>(sink: &str, delivery: &'a Delivery) -> Vec<Fact<'a>> {
         ("cspr-relay-owner", event.facts.owner.as_ref()),
         ("cspr-relay-deploy-hash", event.facts.deploy_hash.as_ref()),
     ];
-    let present = optional.into_iter().filter_map(|(name, text)| Some((name, encode(text?, ENCODED))));
+    let present = optional.into_iter().filter_map(|(name, text)| Some((name, encode(&**text?, ENCODED))));
     list.extend(present.filter(|(_, value)| is_sendable(value)));
     list.push(("cspr-relay-sequence", event.sequence.to_string().into()));
     let routes = routes(delivery);
@@ -77,13 +88,16 @@ fn push_hex<'a>(text: &mut String, bytes: impl Iterator<Item = &'a u8>) {
 
 fn routes(delivery: &Delivery) -> Cow<'_, str> {
     match &*delivery.routes {
-        [one] => encode(one, ENCODED_IN_LIST),
-        many => many.iter().map(|name| encode(name, ENCODED_IN_LIST)).collect::<Vec<_>>().join(",").into(),
+        [one] => encode(&**one, ENCODED_IN_LIST),
+        many => many.iter().map(|name| encode(&**name, ENCODED_IN_LIST)).collect::<Vec<_>>().join(",").into(),
     }
 }
 
-fn encode<'a>(text: &'a str, set: &'static AsciiSet) -> Cow<'a, str> {
-    utf8_percent_encode(text, set).into()
+fn encode<'a>(text: impl Into<Cow<'a, str>>, set: &'static AsciiSet) -> Cow<'a, str> {
+    match text.into() {
+        Cow::Borrowed(text) => utf8_percent_encode(text, set).into(),
+        Cow::Owned(text) => utf8_percent_encode(&text, set).to_string().into(),
+    }
 }
 
 fn is_sendable(value: &str) -> bool {

@@ -93,7 +93,7 @@ async fn the_message_arrives_verbatim_with_its_facts_and_own_headers_cannot_repl
     let server = Server::start(Some(OK), None).await;
     let mut config = at(server.address);
     let own = [("X-Env", "prod"), ("Webhook-Id", "forged"), ("cspr-relay-stream", "forged")];
-    config.headers = own.map(|(name, value)| (name.to_owned(), Secret::literal(value))).to_vec();
+    config.headers = own.map(|(name, value)| (name.to_owned(), HeaderText::Fixed(Secret::literal(value)))).to_vec();
     let delivery = delivery("x\r\nhost: evil\u{1f480}");
     assert_eq!(webhook(&config).deliver(&delivery).await, Outcome::Delivered { status: Some(200) });
     let seen = server.seen().remove(0);
@@ -147,13 +147,13 @@ async fn a_signature_is_good_for_a_receiver_with_either_secret() {
     let mut config = at(LOOPBACK);
     config.secrets = [&old, &new].map(|secret| Secret::literal(secret.clone())).to_vec();
     let delivery = delivery("119");
-    let sink = Webhook::new("s", &config, 1, &EgressConfig::default(), &clock).unwrap();
-    let headers = sink.headers(&delivery).unwrap();
+    let sink = Webhook::new(encoder(Format::Raw), &config, 1, &EgressConfig::default(), &clock).unwrap();
+    let headers = sink.request(&delivery).unwrap().headers().clone();
     for secret in [old, new] {
         standardwebhooks::Webhook::new(&secret).unwrap().verify(&delivery.event.body, &headers).unwrap();
     }
     clock.shift(1_000_000);
-    let later = sink.headers(&delivery).unwrap();
+    let later = sink.request(&delivery).unwrap().headers().clone();
     assert_eq!(headers[WEBHOOK_ID], later[WEBHOOK_ID]);
     assert_ne!(headers[WEBHOOK_TIMESTAMP], later[WEBHOOK_TIMESTAMP]);
 }
@@ -239,7 +239,7 @@ async fn a_name_is_judged_by_the_addresses_it_stands_for() {
     let config = config(&format!("http://localhost:{}/?token=confidential", server.address.port()));
     assert_eq!(webhook(&config).deliver(&delivery("1")).await, Outcome::Delivered { status: Some(200) });
     let deny = ["127.0.0.0/8", "::1/128"].map(|net| net.parse().unwrap()).to_vec();
-    let sink = Webhook::new("s", &config, 1, &EgressConfig { deny }, &Clock::default()).unwrap();
+    let sink = Webhook::new(encoder(Format::Raw), &config, 1, &EgressConfig { deny }, &Clock::default()).unwrap();
     let Outcome::Retry { failure, .. } = sink.deliver(&delivery("1")).await else { panic!("delivered") };
     assert_eq!(failure.cause, Cause::Forbidden);
     assert!(failure.detail.ends_with("it is in `egress.deny`"), "{}", failure.detail);

@@ -7,7 +7,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::*;
-use crate::config::{Secret, TlsConfig};
+use crate::config::{Format, Secret, TlsConfig};
+use crate::sink::wire::Transport;
 
 /// Long enough to never end by itself in a test that succeeds.
 const LONG: Duration = Duration::from_secs(60);
@@ -28,7 +29,15 @@ fn at(address: SocketAddr) -> WebhookConfig {
 }
 
 fn webhook(config: &WebhookConfig) -> Webhook {
-    Webhook::new("market", config, 4, &EgressConfig::default(), &Clock::default()).unwrap()
+    webhook_in(Format::Raw, config)
+}
+
+fn webhook_in(format: Format, config: &WebhookConfig) -> Webhook {
+    Webhook::new(encoder(format), config, 4, &EgressConfig::default(), &Clock::default()).unwrap()
+}
+
+fn encoder(format: Format) -> Encoder {
+    Encoder::new("market", format, Transport::Http)
 }
 
 /// The failure of an attempt that is to be made again; it must not give away the URL's query.
@@ -54,7 +63,7 @@ fn forbidden_addresses_in_the_url_are_refused_when_it_is_built() {
     ];
     let egress = EgressConfig { deny: vec!["10.0.0.0/8".parse().unwrap()] };
     for url in urls {
-        let built = Webhook::new("s", &config(url), 1, &egress, &Clock::default());
+        let built = Webhook::new(encoder(Format::Raw), &config(url), 1, &egress, &Clock::default());
         let text = built.err().map(|error| error.to_string()).unwrap_or_default();
         assert!(text.contains("is forbidden"), "{url}: {text}");
     }

@@ -132,7 +132,7 @@ async fn missing_and_broken_files_are_named_when_the_sink_is_built() {
     let directory = tempfile::tempdir().unwrap();
     let broken = write(directory.path(), "broken.pem", "hello");
     for file in [broken, directory.path().join("missing.pem")] {
-        let built = Webhook::new("s", &to(1, &file), 1, &EgressConfig::default(), &Clock::default());
+        let built = Webhook::new(encoder(Format::Raw), &to(1, &file), 1, &EgressConfig::default(), &Clock::default());
         let text = format!("{:#}", built.err().unwrap());
         assert!(text.contains(&*file.to_string_lossy()), "{text}");
     }

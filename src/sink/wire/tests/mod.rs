@@ -1,5 +1,7 @@
 //! What stands on the wire, value by value.
 
+mod formats;
+
 use super::*;
 use crate::sink::tests::delivery;
 
