@@ -8,13 +8,13 @@ use data_encoding::HEXLOWER;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use crate::emulator::receiver::{Received, Signature};
+use crate::emulator::receiver::{Form, Received, Signature};
 
 /// Longer names are cut, with an ellipsis.
 const SHOWN_CHARS_MAX: usize = 40;
 const PACKAGE_CHARS: usize = 8;
 
-/// Time, stream.action, package/token, id, sequence, attempt, signature, status.
+/// Time, stream.action, package/token, id, sequence, attempt, form unless it is raw, signature, status.
 pub(super) fn text(received: &Received) -> String {
     let attempt = received.attempt.map_or_else(|| "-".to_owned(), |attempt| attempt.to_string());
     let signature = match received.signature {
@@ -25,7 +25,7 @@ pub(super) fn text(received: &Received) -> String {
     };
     let status = received.status.map_or_else(|| "no answer".to_owned(), |status| status.to_string());
     format!(
-        "{} {}.{} {}/{} {} {} attempt {attempt}{} {signature} {status}",
+        "{} {}.{} {}/{} {} {} attempt {attempt}{}{} {signature} {status}",
         received.received_at,
         shown(&received.stream, SHOWN_CHARS_MAX),
         shown(&received.action, SHOWN_CHARS_MAX),
@@ -34,7 +34,20 @@ pub(super) fn text(received: &Received) -> String {
         shown(&received.id, SHOWN_CHARS_MAX),
         shown(&received.sequence, SHOWN_CHARS_MAX),
         if received.is_replay { " replay" } else { "" },
+        match received.form {
+            Form::Raw => String::new(),
+            form => format!(" {}", name(form)),
+        },
     )
+}
+
+/// As in `format` of a sink.
+fn name(form: Form) -> &'static str {
+    match form {
+        Form::Raw => "raw",
+        Form::CloudEvents => "cloudevents",
+        Form::CloudEventsBinary => "cloudevents_binary",
+    }
 }
 
 #[derive(Serialize)]
@@ -48,6 +61,7 @@ struct Line<'a> {
     token: &'a str,
     attempt: Option<u32>,
     replay: bool,
+    format: &'static str,
     signature: &'static str,
     /// Null: no answer.
     status: Option<u16>,
@@ -68,6 +82,7 @@ pub(super) fn json(received: &Received) -> String {
         token: &received.token_id,
         attempt: received.attempt,
         replay: received.is_replay,
+        format: name(received.form),
         signature: match received.signature {
             Signature::Good => "ok",
             Signature::Bad => "bad",
@@ -135,6 +150,7 @@ mod tests {
             token_id: "119".to_owned(),
             attempt: Some(1),
             is_replay: false,
+            form: Form::Raw,
             signature: Signature::Good,
             body: "{\"data\":1}".into(),
             status: Some(204),
@@ -158,6 +174,7 @@ mod tests {
         let again = Received {
             attempt: Some(3),
             is_replay: true,
+            form: Form::CloudEventsBinary,
             signature: Signature::Bad,
             status: Some(401),
             token_id: "x".repeat(50),
@@ -166,7 +183,7 @@ mod tests {
         #[rustfmt::skip]
         let cases = [
             (received(), "2024-02-07T10:21:29.557Z nft-tokens.created 5341882b…/119 evt_aaaqeayeaudaocajbifqydiob4 018cac1a2b3c-0000000000000005 attempt 1 signature ok 204"),
-            (again, "2024-02-07T10:21:29.557Z nft-tokens.created 5341882b…/xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx… evt_aaaqeayeaudaocajbifqydiob4 018cac1a2b3c-0000000000000005 attempt 3 replay signature BAD 401"),
+            (again, "2024-02-07T10:21:29.557Z nft-tokens.created 5341882b…/xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx… evt_aaaqeayeaudaocajbifqydiob4 018cac1a2b3c-0000000000000005 attempt 3 replay cloudevents_binary signature BAD 401"),
             (bare, "2024-02-07T10:21:29.557Z -.- -/- evt_aaaqeayeaudaocajbifqydiob4 - attempt - unsigned no answer"),
         ];
         for (received, expected) in cases {
@@ -187,6 +204,7 @@ mod tests {
             "token": "119",
             "attempt": 1,
             "replay": false,
+            "format": "raw",
             "signature": "ok",
             "status": 204,
             "body_sha256": "5e0555215395381d3c3f0eec84352b7b860ad92d2a58ab9afa369ffc1cf7c565",

@@ -28,8 +28,8 @@ const LINES_MAX: usize = 4096;
 /// Receive webhooks and show them
 ///
 /// Serves any path at the address, checks signatures if a secret is given, and prints one line for each request: time,
-/// stream and action, package/token, event id, sequence, attempt, signature, answered status. Ctrl-C ends it with a
-/// summary. By default every request is answered 204, and 401 if a secret is given and the signature is wrong.
+/// stream and action, package/token, event id, sequence, attempt, format unless it is raw, signature, answered status.
+/// Ctrl-C ends it with a summary. By default every request is answered 204, and 401 if a secret is given and the signature is wrong.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Args {
     /// Address to listen at; port 0 takes any free one

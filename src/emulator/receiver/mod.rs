@@ -32,7 +32,7 @@ use tokio::time::sleep;
 
 pub(crate) use behaviour::{Answer, Behaviour, When};
 pub(crate) use ledger::{Count, Keeps, Observer, Tally};
-pub(crate) use request::{Received, Signature};
+pub(crate) use request::{Form, Received, Signature};
 
 use crate::lifecycle::Lifecycle;
 use crate::signature::{SigningKey, TOLERANCE};

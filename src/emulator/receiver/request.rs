@@ -25,11 +25,22 @@ pub(crate) struct Received {
     pub(crate) token_id: String,
     pub(crate) attempt: Option<u32>,
     pub(crate) is_replay: bool,
+    pub(crate) form: Form,
     pub(crate) signature: Signature,
     pub(crate) body: Bytes,
     /// `None`: there was no answer, and there will be none.
     pub(crate) status: Option<u16>,
     pub(crate) received_at: Timestamp,
+}
+
+/// What the request says about the form of its body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    Raw,
+    /// An object with the attributes of CloudEvents, and the message in it.
+    CloudEvents,
+    /// The message, with the attributes of CloudEvents in headers.
+    CloudEventsBinary,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,10 +108,22 @@ impl Arrived {
             token_id: self.text("cspr-relay-token-id"),
             attempt: header(&self.headers, "cspr-relay-attempt").and_then(|text| text.parse().ok()),
             is_replay: header(&self.headers, "cspr-relay-replay") == Some("true"),
+            form: self.form(),
             signature: self.signature,
             body: Bytes::copy_from_slice(&self.body),
             status,
             received_at: self.at,
+        }
+    }
+
+    fn form(&self) -> Form {
+        let content_type = header(&self.headers, "content-type").unwrap_or_default();
+        if content_type.to_ascii_lowercase().starts_with("application/cloudevents+json") {
+            Form::CloudEvents
+        } else if self.headers.contains_key("ce-specversion") {
+            Form::CloudEventsBinary
+        } else {
+            Form::Raw
         }
     }
 

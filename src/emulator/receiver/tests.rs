@@ -119,12 +119,27 @@ async fn what_the_headers_say_is_decoded() {
         token_id: "\r\nx: %🚀".to_owned(),
         attempt: Some(3),
         is_replay: true,
+        form: Form::Raw,
         signature: Signature::Good,
         body: "body".into(),
         status: Some(204),
         received_at: received.received_at,
     };
     assert_eq!(received, expected);
+}
+
+#[tokio::test]
+async fn the_form_is_told_from_the_headers() {
+    let site = Site::new(signed_settings(), None).await;
+    for (name, value, form) in [
+        ("content-type", "application/json", Form::Raw),
+        ("content-type", "application/cloudevents+json; charset=UTF-8", Form::CloudEvents),
+        ("Content-Type", "Application/CloudEvents+JSON", Form::CloudEvents),
+        ("ce-specversion", "1.0", Form::CloudEventsBinary),
+    ] {
+        site.signed("evt_1", SECRET, "body", 0).header(name, value).send().await.unwrap();
+        assert_eq!(site.receiver.received().pop().unwrap().form, form, "{name}: {value}");
+    }
 }
 
 #[tokio::test]
