@@ -86,7 +86,7 @@ func (r *receiver) decide(id string, headers http.Header) decision {
 			r.latest[at] = sequence
 		}
 	}
-	// Here you would do something with the event.
+	// Here you would do something with the event: with the body or, if the sink has `format: cloudevents`, its `data`.
 	r.remember(id)
 	return decision{id, token, verdict}
 }

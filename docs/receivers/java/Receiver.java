@@ -75,7 +75,7 @@ public class Receiver {
             if (sequence.compareTo(latest.getOrDefault(lane, "")) <= 0) verdict = "stale";
             else latest.put(lane, sequence);
         }
-        // Here you would do something with the event.
+        // Here you would do something with the event: with the body or, if the sink has `format: cloudevents`, its `data`.
         known.put(id, true);
         return print(headers, token, verdict);
     }

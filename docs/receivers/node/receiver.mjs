@@ -27,7 +27,7 @@ function decide(headers) {
     if (sequence <= (latest.get(lane) || "")) verdict = "stale";
     else latest.set(lane, sequence);
   }
-  // Here you would do something with the event.
+  // Here you would do something with the event: with the body or, if the sink has `format: cloudevents`, with its `data`.
   known.add(id);
   if (known.size > KNOWN_IDS_MAX) known.delete(known.values().next().value);
   return { id, token, verdict };

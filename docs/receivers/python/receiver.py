@@ -41,7 +41,7 @@ def decide(headers):
             verdict = "stale"
         else:
             latest[package, token] = sequence
-    # Here you would do something with the event.
+    # Here you would do something with the event: with the body or, if the sink has `format: cloudevents`, its `data`.
     known[id] = True
     if len(known) > KNOWN_IDS_MAX:
         del known[next(iter(known))]

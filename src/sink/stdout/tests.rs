@@ -30,6 +30,18 @@ async fn one_line_for_each_event_with_the_message_verbatim() {
 }
 
 #[tokio::test]
+async fn a_line_can_be_a_whole_cloud_event() {
+    let (reader, writer) = io::pipe().unwrap();
+    let sink = Stdout::to("console", Format::CloudEvents, writer);
+    assert_eq!(sink.deliver(&with_body("{\n \"a\":\r\n1}")).await, Outcome::Delivered { status: None });
+    drop(sink);
+    let lines: Vec<String> = BufReader::new(reader).lines().map(Result::unwrap).collect();
+    assert_eq!(lines.len(), 1);
+    assert!(lines[0].starts_with("{\"specversion\":\"1.0\",\"id\":\"evt_"), "{}", lines[0]);
+    assert!(lines[0].ends_with(",\"data\":{  \"a\":  1}}"), "{}", lines[0]);
+}
+
+#[tokio::test]
 async fn a_closed_pipe_is_a_retry_and_no_json_a_reject() {
     let (reader, writer) = io::pipe().unwrap();
     let sink = Stdout::to("console", Format::Raw, writer);

@@ -5,6 +5,7 @@
 
 mod disk;
 mod faults;
+mod formats;
 mod hostile;
 mod kill;
 mod listener;

@@ -15,8 +15,14 @@ async fn the_example_receivers_take_what_the_relay_sends() {
         receivers.extend(Receiver::start(language, SECRET).await.map(|receiver| (language, receiver)));
     }
     let urls: Vec<String> = receivers.iter().map(|(_, receiver)| receiver.url()).collect();
-    let sinks: Vec<(&str, &str, &str)> =
-        receivers.iter().zip(&urls).map(|((language, _), url)| (*language, url.as_str(), "")).collect();
+    // They go by the headers, so any format will do.
+    let formats = ["    format: raw\n", "    format: cloudevents\n", "    format: cloudevents_binary\n"];
+    let sinks: Vec<(&str, &str, &str)> = receivers
+        .iter()
+        .zip(&urls)
+        .zip(formats.into_iter().cycle())
+        .map(|(((language, _), url), format)| (*language, url.as_str(), format))
+        .collect();
     let scene = Scene::new();
     let faults = ["--duplicate", "0.1", "--garbage", "0.1"];
     let (mut emulator, url) =

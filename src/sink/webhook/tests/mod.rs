@@ -1,5 +1,6 @@
 //! A webhook against real servers on loopback.
 
+mod forms;
 mod http;
 mod tls;
 
