@@ -267,4 +267,22 @@ mod tests {
         assert_eq!(parsed("{{ owner }}/{{ token_id }}").unwrap().names_chain_text(), Some(Field::TokenId));
         assert_eq!(parsed("{{ owner }}").unwrap().names_chain_text(), None);
     }
+
+    proptest::proptest! {
+        #[test]
+        fn any_text_can_be_written_as_a_template(text in "[{}a${ é]{1,20}") {
+            let escaped = text.replace("{{", "{{{{").replace("}}", "}}}}");
+            proptest::prop_assert_eq!(parsed(&escaped), Ok(Template(vec![TemplatePart::Text(text)])));
+        }
+
+        #[test]
+        fn what_was_understood_can_be_written_again(text in "([{}]{1,5}|\\{\\{ (action|token_id|sink) \\}\\}|[ .é])*") {
+            let Ok(template) = parsed(&text) else { return Ok(()) };
+            let written = template.0.iter().map(|part| match part {
+                TemplatePart::Text(text) => text.replace("{{", "{{{{").replace("}}", "}}}}"),
+                TemplatePart::Field(field) => format!("{{{{{}}}}}", field.as_str()),
+            });
+            proptest::prop_assert_eq!(parsed(&written.collect::<String>()), Ok(template));
+        }
+    }
 }
