@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::reader::Place;
-use super::{RouteConfig, SinkConfig, SinkKind, SinkName};
+use super::{Format, RouteConfig, SinkConfig, SinkKind, SinkName};
 use crate::event::Stream;
 
 /// A webhook that gets messages of several streams as they are has to tell them apart by a header.
@@ -16,10 +16,12 @@ pub(super) fn on_mixed_streams(sinks: &BTreeMap<SinkName, (Place<'_>, Option<Sin
     }
     for (name, (place, sink)) in sinks {
         let streams = streams.get(name).filter(|streams| streams.len() > 1);
-        if let (Some(streams), Some(SinkKind::Webhook(_))) = (streams, sink.as_ref().map(|sink| &sink.kind)) {
+        let form = sink.as_ref().map(|sink| (&sink.kind, sink.format));
+        if let (Some(streams), Some((SinkKind::Webhook(_), Format::Raw))) = (streams, form) {
             let names: Vec<&str> = streams.iter().map(|stream| stream.as_str()).collect();
             let message = format!("gets messages of {}, which do not say what they are", names.join(" and "));
-            let hint = "give each stream a sink of its own, or let the receiver go by the header cspr-relay-stream";
+            let hint = "take `format: cloudevents`, whose `type` says it, give each stream a sink of its own, or let the \
+                        receiver go by the header cspr-relay-stream";
             place.warn(message, Some(hint.to_owned()));
         }
     }
