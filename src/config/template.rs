@@ -25,6 +25,8 @@ pub enum Field {
     Network,
     Stream,
     Action,
+    /// What an NFT action did.
+    Kind,
     ContractPackage,
     /// Text that whoever minted the token chose.
     TokenId,
@@ -40,10 +42,11 @@ pub enum Field {
     Route,
 }
 
-const FIELDS: [(&str, Field); 13] = [
+const FIELDS: [(&str, Field); 14] = [
     ("network", Field::Network),
     ("stream", Field::Stream),
     ("action", Field::Action),
+    ("kind", Field::Kind),
     ("contract_package", Field::ContractPackage),
     ("token_id", Field::TokenId),
     ("owner", Field::Owner),

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::{ENCODED, VALUE_BYTES_MAX, encode};
 use crate::config::{Field, Template, TemplatePart};
-use crate::event::Delivery;
+use crate::event::{ActionKind, Delivery};
 use crate::sink::Failure;
 
 /// The event does not have a field that a template names.
@@ -59,6 +59,7 @@ fn value(field: Field, delivery: &Delivery) -> Option<Cow<'_, str>> {
         Field::Network => Some(event.network.as_str()),
         Field::Stream => Some(event.stream.as_str()),
         Field::Action => Some(&*facts.action),
+        Field::Kind => facts.kind.map(ActionKind::as_str),
         Field::ContractPackage => facts.contract_package.as_deref(),
         Field::TokenId => facts.token_id.as_deref(),
         Field::Owner => facts.owner.as_deref(),
@@ -75,13 +76,16 @@ fn value(field: Field, delivery: &Delivery) -> Option<Cow<'_, str>> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::event::{Event, Facts};
     use crate::sink::Cause;
     use crate::sink::tests::delivery;
 
     fn template(parts: &[&str]) -> Template {
         let fields = [Field::Network, Field::Stream, Field::Action, Field::ContractPackage, Field::TokenId];
-        let more = [Field::Owner, Field::From, Field::Id, Field::Sequence, Field::Origin, Field::Route];
+        let more = [Field::Kind, Field::Owner, Field::From, Field::Id, Field::Sequence, Field::Origin, Field::Route];
         let field = |name: &str| fields.into_iter().chain(more).find(|field| field.as_str() == name);
         let part =
             |part: &&str| field(part).map_or_else(|| TemplatePart::Text((*part).to_owned()), TemplatePart::Field);
@@ -103,6 +107,16 @@ mod tests {
         ] {
             assert_eq!(render(&template(parts), &delivery).as_deref(), Ok(expected));
         }
+    }
+
+    #[test]
+    fn an_action_has_its_kind_by_name() {
+        let mut delivery = delivery("1");
+        let kind = template(&["nft.", "kind"]);
+        assert_eq!(render(&kind, &delivery), Err(Missing(Field::Kind)));
+        let facts = Facts { kind: Some(ActionKind::MetadataUpdate), ..delivery.event.facts.clone() };
+        delivery.event = Arc::new(Event { facts, ..(*delivery.event).clone() });
+        assert_eq!(render(&kind, &delivery).as_deref(), Ok("nft.metadata_update"));
     }
 
     #[test]
