@@ -10,7 +10,7 @@
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
@@ -29,10 +29,34 @@ const BYTES_MAX: usize = 2 * 1024 * 1024;
 
 pub(crate) struct Intake {
     network: Network,
-    router: Router,
-    sinks: HashMap<SinkName, SinkId>,
+    routing: Arc<Switch>,
     store: Store,
     metrics: Arc<Metrics>,
+}
+
+/// Where events go: the routes, and the numbers of their sinks in the store.
+#[derive(Debug)]
+pub(crate) struct Routing {
+    pub(crate) router: Router,
+    pub(crate) sinks: HashMap<SinkName, SinkId>,
+}
+
+/// The routing of the moment. A new one holds from the next batch on.
+#[derive(Debug)]
+pub(crate) struct Switch(Mutex<Arc<Routing>>);
+
+impl Switch {
+    pub(crate) fn new(routing: Routing) -> Self {
+        Self(Mutex::new(Arc::new(routing)))
+    }
+
+    pub(crate) fn set(&self, routing: Routing) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(routing);
+    }
+
+    fn current(&self) -> Arc<Routing> {
+        Arc::clone(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
 }
 
 /// What became of a message.
@@ -43,10 +67,8 @@ enum Fate {
 }
 
 impl Intake {
-    pub(crate) fn new(network: Network, router: Router, store: Store, metrics: Arc<Metrics>) -> Self {
-        let names = metrics.sinks().map(|(name, _)| name.clone());
-        let sinks = names.filter_map(|name| Some((name.clone(), store.sink_id(&name)?))).collect();
-        Self { network, router, sinks, store, metrics }
+    pub(crate) fn new(network: Network, routing: Arc<Switch>, store: Store, metrics: Arc<Metrics>) -> Self {
+        Self { network, routing, store, metrics }
     }
 
     /// Serves the channel to its end.
@@ -73,10 +95,11 @@ impl Intake {
     fn gather(&self, first: Message, messages: &mut mpsc::Receiver<Message>) -> (Vec<Candidate>, Vec<Quarantined>) {
         let (mut events, mut unusable) = (Vec::new(), Vec::new());
         let mut bytes = 0;
+        let routing = self.routing.current();
         let mut next = Some(first);
         while let Some(message) = next {
             bytes += message.bytes.len();
-            match self.handle(message) {
+            match self.handle(message, &routing) {
                 Fate::Wanted(candidate) => events.push(*candidate),
                 Fate::Unmatched => self.metrics.intake.unmatched.increment(),
                 Fate::Quarantined(message) => unusable.push(message),
@@ -95,7 +118,7 @@ impl Intake {
     }
 
     /// Never panics: a message that makes the code below panic is quarantined.
-    fn handle(&self, message: Message) -> Fate {
+    fn handle(&self, message: Message, routing: &Routing) -> Fate {
         let Message { stream, bytes, unreadable, .. } = message;
         let quarantine = |reason: String| {
             tracing::warn!(%stream, reason, bytes = bytes.len(), "a message is unusable: it was put into quarantine");
@@ -106,7 +129,7 @@ impl Intake {
         }
         let decoded = catch_unwind(AssertUnwindSafe(|| {
             let decoded = decode(self.network, stream, &bytes)?;
-            let matched = self.router.route(stream, &decoded.facts, &bytes);
+            let matched = routing.router.route(stream, &decoded.facts, &bytes);
             Ok::<_, crate::event::Malformed>((decoded, matched))
         }));
         match decoded {
@@ -119,11 +142,13 @@ impl Intake {
                 facts: decoded.facts,
                 // A copy of its own: the slice would keep the connection's whole read buffer alive.
                 body: Bytes::copy_from_slice(&bytes),
-                targets: self.targets(matched),
+                targets: routing.targets(matched),
             })),
         }
     }
+}
 
+impl Routing {
     fn targets(&self, matched: Matched) -> Vec<(SinkId, Arc<[Arc<str>]>)> {
         let known = matched.sinks.into_iter();
         known.filter_map(|found| Some((*self.sinks.get(&found.sink)?, found.routes.into()))).collect()

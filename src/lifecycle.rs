@@ -10,8 +10,11 @@ use std::sync::{Arc, Mutex};
 use tokio_util::sync::CancellationToken;
 
 /// Starts tasks and stops them. Clones share the signals and the failure.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Lifecycle {
+    /// Of the process.
+    root: CancellationToken,
+    /// Of the tasks that are started here; cancelled with `root`, or before.
     drain: CancellationToken,
     abort: CancellationToken,
     failure: Arc<Mutex<Option<String>>>,
@@ -23,8 +26,20 @@ pub(crate) struct Task {
     handle: tokio::task::JoinHandle<()>,
 }
 
+impl Default for Lifecycle {
+    fn default() -> Self {
+        let root = CancellationToken::new();
+        Self { drain: root.clone(), root, abort: CancellationToken::new(), failure: Arc::default() }
+    }
+}
+
 impl Lifecycle {
-    /// Cancelled when the process is to finish its work and end.
+    /// For tasks that may be stopped while the process goes on, by cancelling the drain of what is returned.
+    pub(crate) fn child(&self) -> Self {
+        Self { drain: self.drain.child_token(), ..self.clone() }
+    }
+
+    /// Cancelled when these tasks, or all of the process, are to finish their work and end.
     pub(crate) fn drain(&self) -> &CancellationToken {
         &self.drain
     }
@@ -40,7 +55,7 @@ impl Lifecycle {
         let mut failure = self.failure.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         failure.get_or_insert(reason);
         drop(failure);
-        self.drain.cancel();
+        self.root.cancel();
     }
 
     /// Why the process is ending, if it is not by request.
@@ -152,5 +167,18 @@ mod tests {
         lifecycle.drain().cancel();
         task.ended().await;
         assert_eq!(lifecycle.failure(), None);
+    }
+
+    #[tokio::test]
+    async fn a_child_is_stopped_alone_and_fails_for_all() {
+        let lifecycle = Lifecycle::default();
+        let (stopped, failing) = (lifecycle.child(), lifecycle.child());
+        let drain = stopped.drain().clone();
+        let mut task = stopped.spawn("worker", async move { drain.cancelled().await });
+        stopped.drain().cancel();
+        task.ended().await;
+        assert!(lifecycle.failure().is_none() && !lifecycle.drain().is_cancelled() && !failing.drain().is_cancelled());
+        failing.spawn("worker", std::future::ready(())).ended().await;
+        assert!(lifecycle.drain().is_cancelled() && lifecycle.failure().is_some());
     }
 }

@@ -3,8 +3,8 @@
 //! Every value is a count of things since the process started, or a present amount. Nothing here blocks or allocates.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::config::SinkName;
 
@@ -56,7 +56,9 @@ pub(crate) struct Metrics {
     pub(crate) source: SourceMetrics,
     pub(crate) intake: IntakeMetrics,
     pub(crate) store: StoreMetrics,
-    sinks: BTreeMap<SinkName, Arc<SinkMetrics>>,
+    pub(crate) reload: ReloadMetrics,
+    /// Sinks come and go with the configuration.
+    sinks: RwLock<BTreeMap<SinkName, Arc<SinkMetrics>>>,
 }
 
 /// The connections to CSPR.cloud, all streams together.
@@ -78,6 +80,16 @@ pub(crate) struct SourceMetrics {
     pub(crate) too_large: Counter,
     /// Connections ended since the peer broke the protocol, invalid UTF-8 included.
     pub(crate) protocol_errors: Counter,
+}
+
+/// New configurations while the relay runs.
+#[derive(Debug, Default)]
+pub(crate) struct ReloadMetrics {
+    pub(crate) done: Counter,
+    /// Refused, for their faults or since they need a restart.
+    pub(crate) refused: Counter,
+    /// 1 while the newest configuration was refused and an older one is at work.
+    pub(crate) is_stale: Gauge,
 }
 
 /// What became of the messages.
@@ -142,16 +154,21 @@ pub(crate) struct SinkMetrics {
 impl Metrics {
     /// Metrics with a row for each of `sinks`.
     pub(crate) fn new<'a>(sinks: impl IntoIterator<Item = &'a SinkName>) -> Arc<Self> {
-        let sinks = sinks.into_iter().map(|name| (name.clone(), Arc::default())).collect();
-        Arc::new(Self { sinks, ..Self::default() })
+        let sinks: BTreeMap<_, _> = sinks.into_iter().map(|name| (name.clone(), Arc::default())).collect();
+        Arc::new(Self { sinks: sinks.into(), ..Self::default() })
     }
 
     /// The row of a sink; `None` for one that is not configured.
-    pub(crate) fn sink(&self, name: &SinkName) -> Option<&Arc<SinkMetrics>> {
-        self.sinks.get(name)
+    pub(crate) fn sink(&self, name: &SinkName) -> Option<Arc<SinkMetrics>> {
+        self.sinks.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
     }
 
-    pub(crate) fn sinks(&self) -> impl Iterator<Item = (&SinkName, &Arc<SinkMetrics>)> {
-        self.sinks.iter()
+    /// The row of a sink that joins; the one it has, if it has one.
+    pub(crate) fn add_sink(&self, name: &SinkName) -> Arc<SinkMetrics> {
+        Arc::clone(self.sinks.write().unwrap_or_else(PoisonError::into_inner).entry(name.clone()).or_default())
+    }
+
+    pub(crate) fn remove_sink(&self, name: &SinkName) {
+        self.sinks.write().unwrap_or_else(PoisonError::into_inner).remove(name);
     }
 }

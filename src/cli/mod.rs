@@ -11,6 +11,7 @@ mod emulate;
 mod events;
 mod explain;
 mod listen;
+mod reload;
 mod run;
 mod schema;
 mod secret;

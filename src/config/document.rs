@@ -56,8 +56,8 @@ impl<'a> Reading<'a> {
         !self.is_partial.get()
     }
 
-    pub(super) fn into_files(self) -> BTreeSet<PathBuf> {
-        self.files.into_inner()
+    pub(super) fn files(&self) -> BTreeSet<PathBuf> {
+        self.files.borrow().clone()
     }
 }
 

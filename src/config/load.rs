@@ -65,6 +65,13 @@ pub fn load(path: &Path) -> Result<Loaded, Faults> {
     load_with(path, &environment)
 }
 
+/// As [`load`], and what was read, as in [`Loaded::files`], even if there are faults.
+pub fn load_with_files(path: &Path) -> (Result<Loaded, Faults>, BTreeSet<PathBuf>) {
+    let reading = Reading::new(&environment);
+    let loaded = load_reading(path, &reading);
+    (loaded, reading.files())
+}
+
 /// The JSON Schema of a main file.
 pub fn schema() -> serde_json::Value {
     json_schema::schema("The configuration of cspr-relay", &Whole::outline())
@@ -81,18 +88,21 @@ fn environment(name: &str) -> Option<String> {
 }
 
 pub(super) fn load_with(path: &Path, environment: Environment<'_>) -> Result<Loaded, Faults> {
-    let reading = Reading::new(environment);
+    load_reading(path, &Reading::new(environment))
+}
+
+fn load_reading(path: &Path, reading: &Reading<'_>) -> Result<Loaded, Faults> {
     let source = reading.text(path).map_err(|error| Faults(vec![unreadable(path, &error)]))?;
-    let main = Document::new(path, &source, &reading);
+    let main = Document::new(path, &source, reading);
     let mut whole = whole(&main);
     let texts = include::included(&whole.place, whole.shape.include.take());
-    let documents: Vec<Document<'_>> = texts.iter().map(|(path, text)| Document::new(path, text, &reading)).collect();
+    let documents: Vec<Document<'_>> = texts.iter().map(|(path, text)| Document::new(path, text, reading)).collect();
     let parts = documents.iter().filter_map(part).collect();
     let config = read(whole, parts);
     let findings: Vec<Fault> = std::iter::once(main).chain(documents).flat_map(Document::findings).collect();
     match config {
         Some(config) if findings.iter().all(|fault| fault.severity == Severity::Warning) => {
-            Ok(Loaded { config, warnings: findings, files: reading.into_files() })
+            Ok(Loaded { config, warnings: findings, files: reading.files() })
         }
         _ => Err(Faults(findings)),
     }

@@ -28,6 +28,7 @@ mod sinks;
 mod template;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -40,7 +41,7 @@ use crate::event::{Network, Stream};
 
 pub use fault::{Fault, Faults, Severity};
 pub(crate) use hash::hash;
-pub use load::{Loaded, load, locate, schema, schema_of_included};
+pub use load::{Loaded, load, load_with_files, locate, schema, schema_of_included};
 pub(crate) use quantity::duration;
 pub(crate) use routes::Found;
 pub use routes::{Condition, Key, MatchConfig, Pointer, Predicate, RouteConfig, TestConfig, TestEvent, Texts};
@@ -50,6 +51,7 @@ pub use sinks::{
     SinkName, TlsConfig, WebhookConfig,
 };
 pub use template::{Field, Template, TemplatePart};
+pub use watch::Watch;
 
 /// A whole, valid configuration.
 #[derive(Clone, Debug)]
@@ -68,7 +70,7 @@ pub struct Config {
     pub shutdown_timeout: Duration,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct SourceConfig {
     pub network: Network,
     /// `wss://…` (or `ws://…` for an emulator), without a path.
@@ -92,7 +94,7 @@ pub enum PushDown {
     Off,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct StoreConfig {
     pub path: PathBuf,
     /// Settled events stay visible this long, space permitting.
@@ -100,7 +102,7 @@ pub struct StoreConfig {
     pub max_bytes: u64,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct DedupConfig {
     pub identity: IdentityRule,
     pub window: Duration,
@@ -118,14 +120,14 @@ pub enum IdentityRule {
     DeployToken,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct DeadLettersConfig {
     pub retention: Duration,
     pub max_bytes: u64,
 }
 
 /// Addresses that sinks must not reach, beside those that are always refused.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct EgressConfig {
     pub deny: Vec<IpNet>,
 }

@@ -11,6 +11,8 @@ mod retry;
 
 use std::sync::Arc;
 
+use tokio::sync::watch;
+
 use group::{Group, State};
 use queue::{Now, Queue};
 
@@ -24,18 +26,50 @@ use crate::store::SinkStore;
 /// A sink and its queue, ready to start.
 pub(crate) struct Outlet {
     pub(crate) name: SinkName,
-    pub(crate) config: SinkConfig,
-    pub(crate) sink: Arc<dyn Sink>,
+    pub(crate) setup: Setup,
     pub(crate) store: SinkStore,
     pub(crate) metrics: Arc<SinkMetrics>,
 }
 
+/// What may change while the deliveries of a sink go on.
+#[derive(Clone)]
+pub(crate) struct Setup {
+    pub(crate) config: SinkConfig,
+    pub(crate) sink: Arc<dyn Sink>,
+}
+
+/// A sink at work.
+pub(crate) struct Delivering {
+    setup: watch::Sender<Setup>,
+    lifecycle: Lifecycle,
+    task: Task,
+}
+
 /// Starts delivering to a sink, beginning with what earlier runs left.
-pub(crate) fn start(outlet: Outlet, clock: Clock, lifecycle: &Lifecycle) -> Task {
-    let Outlet { name, config, sink, mut store, metrics } = outlet;
+pub(crate) fn start(outlet: Outlet, clock: Clock, lifecycle: &Lifecycle) -> Delivering {
+    let Outlet { name, setup, mut store, metrics } = outlet;
     let now = Now { instant: tokio::time::Instant::now(), wall: clock.now() };
-    let queue = Queue::new(config.ordering, std::mem::take(&mut store.found), now);
-    let group = Group { name, config, sink, store: Arc::new(store), queue, clock, metrics, state: State::default() };
+    let queue = Queue::new(setup.config.ordering, std::mem::take(&mut store.found), now);
+    let Setup { config, sink } = setup.clone();
+    let (setup, changes) = watch::channel(setup);
+    let state = State::default();
+    let group = Group { name, config, sink, changes, store: Arc::new(store), queue, clock, metrics, state };
+    let lifecycle = lifecycle.child();
     let drain = lifecycle.drain().clone();
-    lifecycle.spawn("delivery", group.run(drain))
+    let task = lifecycle.spawn("delivery", group.run(drain));
+    Delivering { setup, lifecycle, task }
+}
+
+impl Delivering {
+    /// From the next attempt on the sink is another; what is in flight ends as it began. The ordering cannot change
+    /// this way: the queue was built for it.
+    pub(crate) fn change(&self, setup: Setup) {
+        self.setup.send_replace(setup);
+    }
+
+    /// Claims nothing more, lets what is in flight finish and hands its changes over.
+    pub(crate) async fn stop(mut self) {
+        self.lifecycle.drain().cancel();
+        self.task.ended().await;
+    }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Context;
 use reqwest::Url;
 use tokio::net::TcpStream;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_tungstenite::tungstenite::Error;
 use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, connect_async_tls_with_config};
@@ -51,6 +51,7 @@ pub(super) struct Link {
     stream: Stream,
     address: Url,
     session: Option<String>,
+    is_up: watch::Sender<bool>,
 }
 
 /// How one try ended.
@@ -67,7 +68,12 @@ impl Link {
         let session = prefix.map(|prefix| request::session_name(prefix, &subscription));
         request::upgrade(&address, session.as_deref(), &common.config.api_key.current())
             .with_context(|| format!("preparing the connection for {stream}"))?;
-        Ok(Self { common, stream, address, session })
+        Ok(Self { common, stream, address, session, is_up: watch::Sender::new(false) })
+    }
+
+    /// Whether the connection is up.
+    pub(super) fn is_up(&self) -> watch::Receiver<bool> {
+        self.is_up.subscribe()
     }
 
     /// Keeps the subscription connected until the drain. Errors are counted, logged once and answered with a delay;
@@ -102,7 +108,7 @@ impl Link {
             Err(trouble) => return Some(Failure { trouble, was_healthy: false }),
         };
         let Common { config, pace, metrics, messages, .. } = &*self.common;
-        let _connected = Connected::new(&metrics.source.connected);
+        let _connected = Connected::new(&metrics.source.connected, &self.is_up);
         metrics.source.connects.increment();
         tracing::info!(stream = %self.stream, query = self.address.query(), "connected to the source");
         let outlet = Outlet { stream: self.stream, messages: messages.clone(), metrics: Arc::clone(metrics) };
@@ -161,17 +167,19 @@ impl Link {
 }
 
 /// Counts a connection as up for as long as it lives, however its task ends.
-struct Connected<'a>(&'a Gauge);
+struct Connected<'a>(&'a Gauge, &'a watch::Sender<bool>);
 
 impl<'a> Connected<'a> {
-    fn new(gauge: &'a Gauge) -> Self {
+    fn new(gauge: &'a Gauge, is_up: &'a watch::Sender<bool>) -> Self {
         gauge.add(1);
-        Self(gauge)
+        is_up.send_replace(true);
+        Self(gauge, is_up)
     }
 }
 
 impl Drop for Connected<'_> {
     fn drop(&mut self) {
         self.0.subtract(1);
+        self.1.send_replace(false);
     }
 }

@@ -18,9 +18,10 @@ mod tls;
 mod tests;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::config::{SourceConfig, Subscription};
 use crate::event::Stream;
@@ -39,28 +40,98 @@ pub(crate) struct Message {
     pub(crate) unreadable: Option<Box<str>>,
 }
 
-/// Starts one connection task per subscription; each ends after the drain.
-///
-/// Everything that can be wrong in the configuration (address, key, session name, certificates) is found before the
-/// first task starts. A full channel slows the source down; see [`connection`] for what that means to the server.
-pub(crate) fn connect_all(
-    lifecycle: &Lifecycle,
-    config: SourceConfig,
-    subscriptions: Vec<Subscription>,
-    messages: mpsc::Sender<Message>,
-    metrics: Arc<Metrics>,
-) -> anyhow::Result<Vec<Task>> {
-    let common = link::Common::build(config, retry::Pace::default(), messages, metrics)?;
-    connect(lifecycle, &Arc::new(common), subscriptions)
+/// The connections of a running relay.
+pub(crate) struct Source {
+    common: Arc<link::Common>,
+    connections: Vec<Connected>,
 }
 
-fn connect(
-    lifecycle: &Lifecycle,
-    common: &Arc<link::Common>,
-    subscriptions: Vec<Subscription>,
-) -> anyhow::Result<Vec<Task>> {
-    let build = |subscription| link::Link::build(Arc::clone(common), subscription);
-    let links = subscriptions.into_iter().map(build).collect::<anyhow::Result<Vec<_>>>()?;
-    let spawn = |link: link::Link| lifecycle.spawn("source", link.run(lifecycle.drain().clone()));
-    Ok(links.into_iter().map(spawn).collect())
+struct Connected {
+    subscription: Subscription,
+    is_up: watch::Receiver<bool>,
+    lifecycle: Lifecycle,
+    task: Task,
+}
+
+impl Source {
+    /// Starts one connection task per subscription; each ends after the drain.
+    ///
+    /// Everything that can be wrong in the configuration (address, key, session name, certificates) is found before the
+    /// first task starts. A full channel slows the source down; see [`connection`] for what that means to the server.
+    pub(crate) fn connect(
+        lifecycle: &Lifecycle,
+        config: SourceConfig,
+        subscriptions: Vec<Subscription>,
+        messages: mpsc::Sender<Message>,
+        metrics: Arc<Metrics>,
+    ) -> anyhow::Result<Self> {
+        let common = link::Common::build(config, retry::Pace::default(), messages, metrics)?;
+        Self::connect_with(common, lifecycle, subscriptions)
+    }
+
+    fn connect_with(
+        common: link::Common,
+        lifecycle: &Lifecycle,
+        subscriptions: Vec<Subscription>,
+    ) -> anyhow::Result<Self> {
+        let mut source = Self { common: Arc::new(common), connections: Vec::new() };
+        source.add(lifecycle, subscriptions)?;
+        Ok(source)
+    }
+
+    /// Connects what is new among `subscriptions`, beside what is connected already, and waits until it is up, for at
+    /// most `patience`: then it goes on trying by itself.
+    pub(crate) async fn widen(
+        &mut self,
+        lifecycle: &Lifecycle,
+        subscriptions: &[Subscription],
+        patience: Duration,
+    ) -> anyhow::Result<usize> {
+        let has = |wanted: &&Subscription| self.connections.iter().any(|known| known.subscription == **wanted);
+        let new: Vec<Subscription> = subscriptions.iter().filter(|wanted| !has(wanted)).cloned().collect();
+        let (first, opened) = (self.connections.len(), new.len());
+        self.add(lifecycle, new)?;
+        let all_up = async {
+            for connected in self.connections.iter_mut().skip(first) {
+                // The sender goes when the task ends, which is when the relay does.
+                let _up = connected.is_up.wait_for(|is_up| *is_up).await;
+            }
+        };
+        if tokio::time::timeout(patience, all_up).await.is_err() {
+            tracing::warn!("new connections to the source are not up yet: the new routes wait for them");
+        }
+        Ok(opened)
+    }
+
+    /// Ends the connections that are not among `subscriptions`; what the server has sent on them is still handed over.
+    pub(crate) async fn narrow(&mut self, subscriptions: &[Subscription]) -> usize {
+        let (kept, mut ended): (Vec<_>, Vec<_>) = std::mem::take(&mut self.connections)
+            .into_iter()
+            .partition(|known| subscriptions.contains(&known.subscription));
+        self.connections = kept;
+        ended.iter().for_each(|connected| connected.lifecycle.drain().cancel());
+        for connected in &mut ended {
+            connected.task.ended().await;
+        }
+        ended.len()
+    }
+
+    /// Waits for the end of all connections, after the drain.
+    pub(crate) async fn ended(self) {
+        for mut connected in self.connections {
+            connected.task.ended().await;
+        }
+    }
+
+    fn add(&mut self, lifecycle: &Lifecycle, subscriptions: Vec<Subscription>) -> anyhow::Result<()> {
+        let build = |subscription| link::Link::build(Arc::clone(&self.common), subscription);
+        let links = subscriptions.iter().cloned().map(build).collect::<anyhow::Result<Vec<_>>>()?;
+        for (subscription, link) in subscriptions.into_iter().zip(links) {
+            let lifecycle = lifecycle.child();
+            let is_up = link.is_up();
+            let task = lifecycle.spawn("source", link.run(lifecycle.drain().clone()));
+            self.connections.push(Connected { subscription, is_up, lifecycle, task });
+        }
+        Ok(())
+    }
 }

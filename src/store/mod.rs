@@ -40,6 +40,7 @@
 //! The sequence number of an event is its place in the store; numbers ascend and are never reused.
 
 mod accept;
+mod change;
 mod dead;
 mod epoch;
 mod error;
@@ -49,8 +50,10 @@ mod known;
 mod letters;
 mod lock;
 mod lookup;
+mod queue;
 mod reader;
 mod recent;
+mod roster;
 mod schema;
 mod space;
 mod start;
@@ -58,26 +61,28 @@ mod transaction;
 mod wal;
 mod writer;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 
+pub(crate) use change::{Attempt, Change, End, Held, Settlement, Waiting};
 pub(crate) use error::{OpenError, Stopped};
 pub(crate) use history::{Body, Events, History, PastDelivery, State};
 pub(crate) use letters::{DeadLetters, LetterFilter, Listed, PastAttempt, ReplayReport};
 pub(crate) use reader::{Claimed, Page};
 
-use crate::clock::{Clock, Timestamp};
+use crate::clock::Clock;
 use crate::config::{BacklogConfig, DeadLettersConfig, DedupConfig, SinkName, StoreConfig};
 use crate::event::{Identity, Network, Stream};
 use crate::lifecycle::Lifecycle;
-use crate::metrics::Metrics;
-use reader::Reader;
+use crate::metrics::{Metrics, SinkMetrics};
+use reader::{Look, Reader};
 use recent::Recent;
+use roster::{Joined, RosterChange};
 use writer::Command;
 
 /// Commands that may wait for the writer; accepts among them are limited to [`ACCEPTS_MAX`].
@@ -118,79 +123,22 @@ pub(crate) struct Quarantined {
     pub(crate) body: Bytes,
 }
 
-/// A change of one sink's queue. The changes of one [`SinkStore::record`] are one transaction.
-#[derive(Clone, Debug)]
-pub(crate) enum Change {
-    /// It is over. A waiting row of it goes.
-    Settle(Settlement),
-    /// It failed, or was released from behind one that did: due again later. A held row of it goes.
-    Wait(Waiting),
-    /// It waits behind an earlier one of its lane.
-    Hold(Held),
-    /// A failed attempt, for the record.
-    Attempt(Attempt),
-    /// All deliveries up to here are settled, waiting or held.
-    Low(u64),
-}
-
-#[derive(Clone, Debug)]
-pub(crate) struct Settlement {
-    pub(crate) seq: u64,
-    pub(crate) attempts: u32,
-    pub(crate) body_bytes: u32,
-    pub(crate) end: End,
-}
-
-/// How a delivery ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum End {
-    Delivered { status: Option<u16> },
-    Dead { cause: &'static str, reason: String },
-    Expired,
-}
-
-/// A delivery that failed at least once, or was released to go next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Waiting {
-    pub(crate) seq: u64,
-    /// 0: unordered.
-    pub(crate) lane: u64,
-    pub(crate) body_bytes: u32,
-    pub(crate) attempts: u32,
-    pub(crate) is_replay: bool,
-    /// The whole delay as planned; bounds what remains of it after a restart, whatever the wall clock says.
-    pub(crate) delay: Duration,
-    /// When the delay ends.
-    pub(crate) due_at: Timestamp,
-    /// When the first attempt failed, if one did: from then on it holds back its lane for a limited time only.
-    pub(crate) blocking_since: Option<Timestamp>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Held {
-    pub(crate) seq: u64,
-    pub(crate) lane: u64,
-    pub(crate) body_bytes: u32,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Attempt {
-    pub(crate) seq: u64,
-    pub(crate) at: Timestamp,
-    pub(crate) cause: &'static str,
-    pub(crate) status: Option<u16>,
-    pub(crate) detail: String,
-}
-
 /// An open store. Clones share it.
 #[derive(Clone)]
 pub(crate) struct Store {
     commands: mpsc::Sender<Command>,
     reader: Reader,
     accepts: Arc<Semaphore>,
-    sinks: Arc<[(SinkName, SinkId)]>,
-    /// Sinks that have deliveries but are not configured, with the number of these.
-    parked: Arc<[(SinkName, u64)]>,
+    recent: Arc<Recent>,
+    roster: Arc<Mutex<Roster>>,
+}
+
+/// Who is served, and who is owed something and is not.
+#[derive(Debug)]
+struct Roster {
+    sinks: BTreeMap<SinkName, SinkId>,
+    /// With the number of deliveries that were pending when the sink left.
+    parked: BTreeMap<SinkName, u64>,
 }
 
 /// The queue of one sink, as it was found at start, and the way to read on and to record changes.
@@ -198,6 +146,8 @@ pub(crate) struct SinkStore {
     pub(crate) id: SinkId,
     pub(crate) found: Found,
     bell: Arc<Bell>,
+    /// The newest event at that time: only up to here can a fresh delivery be settled already.
+    tail_at_start: u64,
     commands: mpsc::Sender<Command>,
     reader: Reader,
     recent: Arc<Recent>,
@@ -211,12 +161,15 @@ pub(crate) struct Found {
     pub(crate) waiting: Vec<Waiting>,
     /// Ascending.
     pub(crate) held: Vec<Held>,
+    /// Settled beyond `low`; ascending.
+    pub(crate) settled: Vec<u64>,
 }
 
 impl Found {
-    /// The numbers of all that waits or is held.
-    pub(crate) fn seqs(&self) -> impl Iterator<Item = u64> {
-        self.waiting.iter().map(|waiting| waiting.seq).chain(self.held.iter().map(|held| held.seq))
+    /// The numbers beyond `low` that are not fresh.
+    pub(crate) fn beyond(&self) -> impl Iterator<Item = u64> {
+        let rows = self.waiting.iter().map(|waiting| waiting.seq).chain(self.held.iter().map(|held| held.seq));
+        rows.filter(|seq| *seq > self.low).chain(self.settled.iter().copied())
     }
 }
 
@@ -251,12 +204,49 @@ impl Store {
     }
 
     pub(crate) fn sink_id(&self, name: &SinkName) -> Option<SinkId> {
-        self.sinks.iter().find(|(known, _)| known == name).map(|(_, id)| *id)
+        self.roster().sinks.get(name).copied()
     }
 
-    /// Sinks with deliveries that no configured sink takes.
-    pub(crate) fn parked(&self) -> &[(SinkName, u64)] {
-        &self.parked
+    /// Sinks that are not configured but were owed deliveries when they left, with the number of these.
+    pub(crate) fn parked(&self) -> BTreeMap<SinkName, u64> {
+        self.roster().parked.clone()
+    }
+
+    /// Makes room for a sink: a new one, or one that comes back to its parked deliveries.
+    pub(crate) async fn join(
+        &self,
+        name: &SinkName,
+        backlog: BacklogConfig,
+        metrics: Arc<SinkMetrics>,
+    ) -> Result<SinkStore, Stopped> {
+        let (done, joined) = oneshot::channel();
+        let change = RosterChange::Join { name: name.clone(), backlog, metrics, done };
+        self.commands.send(Command::Roster(change)).await.map_err(|_| Stopped)?;
+        let Joined { id, found, bell, tail } = joined.await.map_err(|_| Stopped)?;
+        let mut roster = self.roster();
+        roster.parked.remove(name);
+        roster.sinks.insert(name.clone(), id);
+        let (commands, reader, recent) = (self.commands.clone(), self.reader.clone(), Arc::clone(&self.recent));
+        Ok(SinkStore { id, found, bell, tail_at_start: tail, commands, reader, recent })
+    }
+
+    /// Parks a sink whose deliveries nobody takes any more, and says how many there are. What routes still hand over
+    /// for it is parked with them.
+    pub(crate) async fn leave(&self, name: &SinkName) -> Result<u64, Stopped> {
+        let Some(sink) = self.sink_id(name) else { return Ok(0) };
+        let (done, left) = oneshot::channel();
+        self.commands.send(Command::Roster(RosterChange::Leave { sink, done })).await.map_err(|_| Stopped)?;
+        let pending = left.await.map_err(|_| Stopped)?;
+        let mut roster = self.roster();
+        roster.sinks.remove(name);
+        if pending > 0 {
+            roster.parked.insert(name.clone(), pending);
+        }
+        Ok(pending)
+    }
+
+    fn roster(&self) -> MutexGuard<'_, Roster> {
+        self.roster.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Hands events over to be accepted in the next commit; known ones are dropped there. Returns when the store has
@@ -306,7 +296,10 @@ impl SinkStore {
         let after = after.max(self.bell.skipped());
         let page = match self.recent.page(self.id, after, max) {
             Some(page) => page,
-            None => self.reader.fresh(self.id, after, max).await?,
+            None => {
+                let look = Look { sink: self.id, after, max, settled_to: self.tail_at_start };
+                self.reader.fresh(look).await?
+            }
         };
         self.bell.saw(page.scanned_to);
         Ok(page)
@@ -368,7 +361,7 @@ impl Bell {
 
 impl fmt::Debug for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Store").field("sinks", &self.sinks).finish_non_exhaustive()
+        f.debug_struct("Store").field("roster", &self.roster).finish_non_exhaustive()
     }
 }
 

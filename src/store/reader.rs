@@ -55,8 +55,17 @@ impl Page {
     }
 }
 
+/// A look for fresh deliveries of a sink: at most `max` after `after`.
+pub(super) struct Look {
+    pub(super) sink: SinkId,
+    pub(super) after: u64,
+    pub(super) max: usize,
+    /// Only up to here some may be settled.
+    pub(super) settled_to: u64,
+}
+
 enum Request {
-    Fresh { sink: SinkId, after: u64, max: usize, reply: oneshot::Sender<Page> },
+    Fresh { look: Look, reply: oneshot::Sender<Page> },
     Load { sink: SinkId, seq: u64, reply: oneshot::Sender<Claimed> },
     Index { reply: oneshot::Sender<Vec<lookup::Row>> },
 }
@@ -71,8 +80,6 @@ pub(super) struct Reader {
 pub(super) struct Facts {
     pub(super) network: Network,
     pub(super) epochs: Epochs,
-    /// The newest event at start: only up to here can a fresh delivery be settled already.
-    pub(super) tail_at_start: u64,
     pub(super) metrics: Arc<Metrics>,
 }
 
@@ -91,9 +98,9 @@ impl Reader {
         Ok(Self { requests })
     }
 
-    pub(super) async fn fresh(&self, sink: SinkId, after: u64, max: usize) -> Result<Page, Stopped> {
+    pub(super) async fn fresh(&self, look: Look) -> Result<Page, Stopped> {
         let (reply, page) = oneshot::channel();
-        self.requests.send(Request::Fresh { sink, after, max, reply }).await.map_err(|_| Stopped)?;
+        self.requests.send(Request::Fresh { look, reply }).await.map_err(|_| Stopped)?;
         page.await.map_err(|_| Stopped)
     }
 
@@ -124,8 +131,8 @@ impl Worker {
     fn serve(&mut self, request: Request) -> rusqlite::Result<()> {
         // Whoever no longer waits for the answer has stopped.
         match request {
-            Request::Fresh { sink, after, max, reply } => {
-                let _unwanted = reply.send(self.reading(|worker| worker.fresh(sink, after, max))?);
+            Request::Fresh { look, reply } => {
+                let _unwanted = reply.send(self.reading(|worker| worker.fresh(&look))?);
             }
             Request::Load { sink, seq, reply } => {
                 let _unwanted = reply.send(self.reading(|worker| worker.load(sink, seq))?);
@@ -144,12 +151,12 @@ impl Worker {
         found
     }
 
-    fn fresh(&mut self, sink: SinkId, after: u64, max: usize) -> rusqlite::Result<Page> {
-        let mut page = Page { claimed: Vec::new(), scanned_to: after };
+    fn fresh(&mut self, look: &Look) -> rusqlite::Result<Page> {
+        let mut page = Page { claimed: Vec::new(), scanned_to: look.after };
         for _ in 0..BATCHES_MAX {
             match self.batch_from(page.scanned_to + 1)? {
                 None => break,
-                Some(Ok(batch)) if self.claim_from(sink, &batch, max, &mut page)? => {}
+                Some(Ok(batch)) if self.claim_from(look, &batch, &mut page)? => {}
                 Some(Ok(_)) => break,
                 Some(Err(last)) => page.scanned_to = last,
             }
@@ -158,12 +165,13 @@ impl Worker {
     }
 
     /// Takes what the sink needs of a batch into the page; false if the page is full before the batch ends.
-    fn claim_from(&mut self, sink: SinkId, batch: &Batch, max: usize, page: &mut Page) -> rusqlite::Result<bool> {
+    fn claim_from(&mut self, look: &Look, batch: &Batch, page: &mut Page) -> rusqlite::Result<bool> {
+        let sink = look.sink;
         let from = page.scanned_to + 1;
-        let settled = self.settled(sink, from, batch.last())?;
+        let settled = self.settled(look, from, batch.last())?;
         let mut bytes = page.bytes();
         for (seq, record) in batch.numbered().filter(|(seq, _)| *seq >= from) {
-            if page.claimed.len() >= max || bytes >= PAGE_BYTES_MAX {
+            if page.claimed.len() >= look.max || bytes >= PAGE_BYTES_MAX {
                 return Ok(false);
             }
             if record.targets.iter().any(|target| target.sink == sink) && !settled.contains(&seq) {
@@ -251,13 +259,13 @@ impl Worker {
     }
 
     /// What is settled already among the numbers from `from` to `to`.
-    fn settled(&self, sink: SinkId, from: u64, to: u64) -> rusqlite::Result<HashSet<u64>> {
-        if from > self.facts.tail_at_start {
+    fn settled(&self, look: &Look, from: u64, to: u64) -> rusqlite::Result<HashSet<u64>> {
+        if from > look.settled_to {
             return Ok(HashSet::new());
         }
         let sql = "SELECT seq FROM settled WHERE sink = ?1 AND seq BETWEEN ?2 AND ?3";
         let mut statement = self.connection.prepare_cached(sql)?;
-        statement.query_map(rusqlite::params![sink.0, from, to], |row| row.get(0))?.collect()
+        statement.query_map(rusqlite::params![look.sink.0, from, to], |row| row.get(0))?.collect()
     }
 
     fn claim(&mut self, sink: SinkId, batch: &Batch, seq: u64, record: &Record) -> rusqlite::Result<Claimed> {

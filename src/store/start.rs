@@ -1,9 +1,8 @@
 //! Opening a store: what is on disk becomes what is known in memory.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
 
 use rusqlite::{Connection, OptionalExtension, params};
 use tokio::sync::{Semaphore, mpsc};
@@ -11,19 +10,20 @@ use tokio::sync::{Semaphore, mpsc};
 use super::accept::Accepting;
 use super::epoch::Epochs;
 use super::error::OpenError;
-use super::format::{Batch, Damaged, Table, open as open_row};
+use super::format::{Batch, Damaged};
 use super::known::Known;
+use super::queue::{Queue, for_batches_from};
 use super::reader::{self, Reader};
 use super::recent::Recent;
 use super::space::Space;
 use super::transaction::{NameKind, number_of};
-use super::writer::{SinkState, Writer};
-use super::{ACCEPTS_MAX, Bell, COMMANDS_MAX, Found, Held, Opened, Settings, SinkId, SinkStore, Store, Waiting};
+use super::writer::Writer;
+use super::{ACCEPTS_MAX, COMMANDS_MAX, Opened, Roster, Settings, SinkId, SinkStore, Store};
 use super::{lock, schema, wal};
 use crate::clock::{Clock, Timestamp, monotonic};
-use crate::config::{BacklogConfig, SinkName};
+use crate::config::SinkName;
 use crate::lifecycle::Lifecycle;
-use crate::metrics::{Metrics, SinkMetrics};
+use crate::metrics::Metrics;
 
 pub(super) fn open(
     settings: Settings,
@@ -43,23 +43,18 @@ pub(super) fn open(
     let epochs = Epochs::read(&connection)?;
     let recent = Arc::new(Recent::default());
     let tail_at_start = scan.next_seq - 1;
-    let facts = reader::Facts {
-        network: settings.network,
-        epochs: epochs.clone(),
-        tail_at_start,
-        metrics: Arc::clone(&metrics),
-    };
+    let facts = reader::Facts { network: settings.network, epochs: epochs.clone(), metrics: Arc::clone(&metrics) };
     let reader = Reader::start(&directory, facts, lifecycle)?;
     let (commands, inbox) = mpsc::channel(COMMANDS_MAX);
     let (mut queues, mut states) = (Vec::new(), Vec::new());
     for (name, backlog) in &settings.sinks {
         let Some(queue) = scan.queues.remove(name) else { continue };
-        let bell = Arc::new(Bell::default());
-        bell.newest.store(queue.newest, Ordering::Release);
-        bell.seen.store(queue.found.low, Ordering::Release);
-        states.push(state(&queue, backlog, &bell, metrics.sink(name)));
-        let (commands, reader, recent) = (commands.clone(), reader.clone(), Arc::clone(&recent));
-        queues.push((name.clone(), SinkStore { id: queue.id, found: queue.found, bell, commands, reader, recent }));
+        let state = queue.state(backlog, metrics.sink(name).unwrap_or_default());
+        let (bell, commands) = (Arc::clone(&state.bell), commands.clone());
+        let (reader, recent) = (reader.clone(), Arc::clone(&recent));
+        states.push(state);
+        let store = SinkStore { id: queue.id, found: queue.found, bell, tail_at_start, commands, reader, recent };
+        queues.push((name.clone(), store));
     }
     let sinks = queues.iter().map(|(name, queue)| (name.clone(), queue.id)).collect();
     // A sink that is neither configured nor owed anything must not hold back what is behind it.
@@ -84,20 +79,8 @@ pub(super) fn open(
     let work = move || writer.run(inbox).unwrap_or_else(|reason| watch.fail(reason));
     lifecycle.spawn_thread("store-writer", work).map_err(OpenError::Thread)?;
     let accepts = Arc::new(Semaphore::new(ACCEPTS_MAX));
-    Ok(Opened { store: Store { commands, reader, accepts, sinks, parked }, queues })
-}
-
-fn state(queue: &Queue, backlog: &BacklogConfig, bell: &Arc<Bell>, metrics: Option<&Arc<SinkMetrics>>) -> SinkState {
-    let metrics = metrics.map(Arc::clone).unwrap_or_default();
-    metrics.pending.set(queue.pending);
-    metrics.pending_bytes.set(queue.pending_bytes);
-    SinkState {
-        id: queue.id,
-        on_full: backlog.on_full,
-        backlog_bytes_max: backlog.max_bytes,
-        bell: Arc::clone(bell),
-        metrics,
-    }
+    let roster = Arc::new(Mutex::new(Roster { sinks, parked }));
+    Ok(Opened { store: Store { commands, reader, accepts, recent, roster }, queues })
 }
 
 /// The number of the next event.
@@ -137,27 +120,6 @@ fn meta(connection: &Connection, key: &str) -> rusqlite::Result<u64> {
     connection.query_row("SELECT value FROM meta WHERE key = ?1", [key], |row| row.get(0))
 }
 
-/// A sink's queue, while it is being found.
-struct Queue {
-    id: SinkId,
-    found: Found,
-    /// Settled beyond `low`.
-    settled: HashSet<u64>,
-    newest: u64,
-    pending: u64,
-    pending_bytes: u64,
-}
-
-impl Queue {
-    fn take(&mut self, seq: u64, body_bytes: u32) {
-        self.newest = seq;
-        if seq > self.found.low && !self.settled.contains(&seq) {
-            self.pending += 1;
-            self.pending_bytes += u64::from(body_bytes);
-        }
-    }
-}
-
 /// One pass over the batch records.
 struct Scan {
     queues: BTreeMap<SinkName, Queue>,
@@ -188,84 +150,18 @@ impl Scan {
         let rows = statement.query_map([], |row| Ok((row.get::<_, String>(0)?, SinkId(row.get(1)?), row.get(2)?)))?;
         for row in rows {
             let (name, id, low) = row?;
-            let queue = scan.queue(connection, id, low)?;
+            let queue = Queue::find(connection, id, low, scan.now, &scan.metrics)?;
             scan.queues.insert(SinkName(name.into()), queue);
         }
         Ok(scan)
     }
 
-    fn queue(&self, connection: &Connection, id: SinkId, low: u64) -> rusqlite::Result<Queue> {
-        let mut settled = connection.prepare_cached("SELECT seq FROM settled WHERE sink = ?1 AND seq > ?2")?;
-        let settled: HashSet<u64> =
-            settled.query_map(params![id.0, low], |row| row.get(0))?.collect::<Result<_, _>>()?;
-        let (waiting, held) = self.rows(connection, id)?;
-        let counted = waiting.iter().map(|w| (w.seq, w.body_bytes)).chain(held.iter().map(|h| (h.seq, h.body_bytes)));
-        // Those beyond `low` are counted with the batch records, but for dead letters that wait to be replayed: they
-        // are settled.
-        let is_counted_here = |(seq, _): &(u64, u32)| *seq <= low || settled.contains(seq);
-        let below: Vec<u32> = counted.filter(is_counted_here).map(|(_, bytes)| bytes).collect();
-        Ok(Queue {
-            id,
-            found: Found { low, waiting, held },
-            settled,
-            newest: 0,
-            pending: below.len() as u64,
-            pending_bytes: below.iter().map(|bytes| u64::from(*bytes)).sum(),
-        })
-    }
-
-    fn rows(&self, connection: &Connection, id: SinkId) -> rusqlite::Result<(Vec<Waiting>, Vec<Held>)> {
-        let read = |sql| -> rusqlite::Result<Vec<(u64, Vec<u8>)>> {
-            let mut statement = connection.prepare_cached(sql)?;
-            statement.query_map([id.0], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
-        };
-        let (mut waiting, mut held) = (Vec::new(), Vec::new());
-        for (seq, row) in read("SELECT seq, row FROM waiting WHERE sink = ?1 ORDER BY seq")? {
-            let payload = open_row(Table::Waiting, &[id.0.into(), seq], &row);
-            let decoded = payload.and_then(|payload| Waiting::decode(seq, payload));
-            waiting.push(decoded.unwrap_or_else(|damage| self.due_at_once(seq, damage)));
-        }
-        for (seq, row) in read("SELECT seq, row FROM held WHERE sink = ?1 ORDER BY seq")? {
-            let payload = open_row(Table::Held, &[id.0.into(), seq], &row);
-            match payload.and_then(|payload| Held::decode(seq, payload)) {
-                Ok(row) => held.push(row),
-                Err(damage) => waiting.push(self.due_at_once(seq, damage)),
-            }
-        }
-        Ok((waiting, held))
-    }
-
-    /// A damaged row of a queue still says which delivery it is: it goes at once and starts anew.
-    fn due_at_once(&self, seq: u64, damage: Damaged) -> Waiting {
-        self.metrics.store.damaged_rows.increment();
-        tracing::error!(seq, %damage, "a waiting delivery's row is damaged: it is tried at once, its attempts count from zero");
-        Waiting {
-            seq,
-            lane: 0,
-            body_bytes: 0,
-            attempts: 0,
-            is_replay: false,
-            delay: std::time::Duration::ZERO,
-            due_at: self.now,
-            blocking_since: None,
-        }
-    }
-
     fn run(&mut self, connection: &Connection) -> rusqlite::Result<()> {
         let low = self.queues.values().map(|queue| queue.found.low + 1).min().unwrap_or(self.next_seq);
-        let from = low.min(self.keys_from);
-        let sql = "SELECT first, row FROM batch WHERE first >= coalesce(
-                     (SELECT max(first) FROM batch WHERE first <= ?1), 0) ORDER BY first";
-        let mut statement = connection.prepare(sql)?;
-        let mut rows = statement.query([from])?;
-        while let Some(row) = rows.next()? {
-            let first: u64 = row.get(0)?;
-            match Batch::decode(first, row.get_ref(1)?.as_blob()?) {
-                Ok(batch) => self.take(&batch),
-                Err(Damaged) => self.report(first),
-            }
-        }
-        Ok(())
+        for_batches_from(connection, low.min(self.keys_from), |first, batch| match batch {
+            Ok(batch) => self.take(&batch),
+            Err(Damaged) => self.report(first),
+        })
     }
 
     fn take(&mut self, batch: &Batch) {
@@ -277,8 +173,7 @@ impl Scan {
             }
         }
         for (seq, record) in batch.numbered() {
-            let wanted_by = |queue: &&mut Queue| record.targets.iter().any(|target| target.sink == queue.id);
-            self.queues.values_mut().filter(wanted_by).for_each(|queue| queue.take(seq, record.body_bytes));
+            self.queues.values_mut().for_each(|queue| queue.take(seq, record));
         }
     }
 

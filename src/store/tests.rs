@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
+use std::time::Duration;
 
 use super::*;
+use crate::clock::Timestamp;
 use crate::config::{IdentityRule, OnFull};
 use crate::event::decode;
 
@@ -114,7 +116,9 @@ impl Model {
         let places = self.sinks[sink].values();
         let waiting = places.clone().filter_map(|place| if let Place::Waiting(w) = place { Some(*w) } else { None });
         let held = places.filter_map(|place| if let Place::Held(h) = place { Some(*h) } else { None });
-        Found { low: self.lows[sink], waiting: waiting.collect(), held: held.collect() }
+        let settled = self.sinks[sink].range(self.lows[sink] + 1..).filter(|(_, place)| **place == Place::Settled);
+        let settled = settled.map(|(seq, _)| *seq).collect();
+        Found { low: self.lows[sink], waiting: waiting.collect(), held: held.collect(), settled }
     }
 
     /// A random change of one delivery, as delivery would make it.
@@ -174,6 +178,8 @@ impl Model {
                 read.push(claimed.seq);
             }
         }
+        // What memory still has is given with what is settled; the queue knows these from what was found.
+        read.retain(|seq| !queue.found.settled.contains(seq));
         let after = self.sinks[sink].range(self.lows[sink] + 1..);
         let expected: Vec<u64> = after.filter(|(_, p)| **p != Place::Settled).map(|(seq, _)| *seq).collect();
         assert_eq!(read, expected, "seed {seed}, sink {sink}");
@@ -188,13 +194,34 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
+/// A sink leaves the running relay, and comes back to what it had and to what was under way to it.
+async fn leave_and_return(fixture: &mut Fixture, model: &mut Model, seed: u64, random: &mut fastrand::Rng) {
+    let sink = random.usize(..SINKS.len());
+    let name = SinkName(SINKS[sink].into());
+    let (token, deploy) = (random.u64(..6), random.u64(..60));
+    let late = candidate(&fixture.store, token, deploy, &[SINKS[sink]]);
+    let pending = fixture.store.leave(&name).await.unwrap();
+    assert_eq!(pending, model.pending(sink) as u64, "seed {seed}, sink {sink}");
+    assert_eq!(fixture.store.parked().get(&name).copied(), Some(pending).filter(|pending| *pending > 0));
+    fixture.store.accept(vec![late]).await.unwrap();
+    model.accept(token, deploy, &[sink]);
+    let backlog = BacklogConfig { max_bytes: 1 << 40, on_full: OnFull::Expire };
+    let metrics = fixture.metrics.sink(&name).unwrap();
+    fixture.queues[sink] = fixture.store.join(&name, backlog, metrics).await.unwrap();
+    if pending == 0 {
+        // It was owed nothing, so it begins at the end that the store had then.
+        model.lows[sink] = fixture.queues[sink].found.low;
+    }
+    model.check_sink(fixture, sink, seed).await;
+}
+
 async fn play(seed: u64) {
     let mut random = fastrand::Rng::with_seed(seed);
     let mut directory = tempfile::tempdir().unwrap();
     let mut model = Model::default();
     let mut fixture = Fixture::open(settings(directory.path()), Clock::default());
     for _ in 0..120 {
-        match random.u8(..20) {
+        match random.u8(..21) {
             0..=7 => {
                 let mut batch = Vec::new();
                 for _ in 0..random.usize(1..12) {
@@ -222,6 +249,7 @@ async fn play(seed: u64) {
                 fixture = Fixture::open(settings(directory.path()), Clock::default());
                 model.check(&fixture, seed).await;
             }
+            19 => leave_and_return(&mut fixture, &mut model, seed, &mut random).await,
             _ => {
                 fixture.sync().await;
                 let crashed = tempfile::tempdir().unwrap();

@@ -15,6 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use super::accept::Accepting;
 use super::lock::Lock;
 use super::lookup;
+use super::roster::RosterChange;
 use super::space::{Room, Space, is_full};
 use super::transaction::Transaction;
 use super::{Bell, Candidate, Change, End, Quarantined, SinkId};
@@ -44,6 +45,7 @@ pub(super) enum Command {
         done: oneshot::Sender<()>,
     },
     Tick,
+    Roster(RosterChange),
     /// Answered when everything before it is durable.
     Sync {
         done: oneshot::Sender<()>,
@@ -82,6 +84,7 @@ struct Plan {
     quarantine: Vec<Quarantined>,
     indexes: Vec<(Vec<lookup::Row>, oneshot::Sender<()>)>,
     synced: Vec<oneshot::Sender<()>>,
+    roster: Vec<RosterChange>,
     close: Option<oneshot::Sender<()>>,
     has_tick: bool,
 }
@@ -97,6 +100,7 @@ impl Plan {
             Command::Quarantine(message) => self.quarantine.push(message),
             Command::Index { rows, done } => self.indexes.push((rows, done)),
             Command::Tick => self.has_tick = true,
+            Command::Roster(change) => self.roster.push(change),
             Command::Sync { done } => self.synced.push(done),
             Command::Close { done } => self.close = Some(done),
         }
@@ -138,6 +142,9 @@ impl Writer {
         while plan.gather(&mut commands).is_some() {
             self.commit(&mut plan).map_err(describe)?;
             plan.answer_synced();
+            if !plan.has_changes() {
+                plan.roster.drain(..).try_for_each(|change| self.change_roster(change)).map_err(describe)?;
+            }
             if std::mem::take(&mut plan.has_tick) || self.space.is_pressed() {
                 self.look_after().map_err(describe)?;
             }

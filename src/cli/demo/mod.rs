@@ -90,7 +90,7 @@ pub(crate) async fn run(args: Args, mut home: Home, out: &mut impl Write) -> any
     let config = stage.config(home.path())?;
     let app = tokio::task::spawn_blocking(|| App::build(config)).await.context("opening the store")??;
     let running = app.start()?;
-    let (metrics, stop) = (Arc::clone(running.metrics()), running.stop_handle());
+    let (metrics, stop) = (Arc::clone(running.metrics()), running.handle());
     let mut stopped = pin!(running.stopped());
     let mut show = Show {
         args: &args,
@@ -107,7 +107,7 @@ pub(crate) async fn run(args: Args, mut home: Home, out: &mut impl Write) -> any
         Some(ended) => ended,
         None => {
             show.settle(out, &mut signals).await?;
-            stop.request();
+            stop.stop();
             stopped.await
         }
     };

@@ -1,7 +1,5 @@
 //! The counts of a moment: of the source, the relay and the receivers.
 
-use std::sync::Arc;
-
 use super::stage::{Stage, sink_name};
 use crate::emulator::receiver::Tally;
 use crate::metrics::{Metrics, SinkMetrics};
@@ -43,8 +41,8 @@ impl Snapshot {
         let tally = stage.emulator.tally();
         let sent_again = tally.duplicates_total() + tally.repeats;
         let rows = stage.receivers.iter().filter_map(|(name, receiver)| {
-            let sink: &Arc<SinkMetrics> = metrics.sink(&sink_name(name))?;
-            Some(Row::take(name, sink, receiver.tally()))
+            let sink = metrics.sink(&sink_name(name))?;
+            Some(Row::take(name, &sink, receiver.tally()))
         });
         Self {
             connected: metrics.source.connected.value(),

@@ -9,13 +9,13 @@ use super::predicate::Predicate;
 use crate::event::Stream;
 
 /// Conditions of which every one must hold; none: everything matches (`match: all`).
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct MatchConfig {
     pub conditions: Vec<Condition>,
 }
 
 /// One key of a `match`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Condition {
     /// A fact of the event is one of these texts. Hashes are 64 lower-case hex digits without prefix.
     OneOf(Key, Texts),
@@ -99,11 +99,11 @@ impl fmt::Display for Key {
 }
 
 /// A set of texts, shared by all who hold it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Texts(Set);
 
 /// Most lists have one value; a set of its own for each would cost memory, and time to fetch it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 enum Set {
     One(Arc<str>),
     Many(Arc<HashSet<Arc<str>>>),

@@ -33,7 +33,7 @@ pub use predicate::Predicate;
 use keys::Keys;
 use list::Lists;
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct RouteConfig {
     pub name: Arc<str>,
     pub stream: Stream,

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 /// A place in a message, `/data/onchain_metadata/price`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Pointer {
     text: Arc<str>,
     /// Unescaped; at least one.

@@ -46,6 +46,22 @@ pub enum Predicate {
     Compared(Comparison, Bound),
 }
 
+/// Whether both are written the same way.
+impl PartialEq for Predicate {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Equal(one), Self::Equal(other))
+            | (Self::In(one), Self::In(other))
+            | (Self::NotIn(one), Self::NotIn(other)) => one == other,
+            (Self::Prefix(one), Self::Prefix(other)) => one == other,
+            (Self::Regex(one), Self::Regex(other)) => one.as_str() == other.as_str(),
+            (Self::Exists(one), Self::Exists(other)) => one == other,
+            (Self::Compared(how, bound), Self::Compared(other_how, other)) => (how, bound) == (other_how, other),
+            _ => false,
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Comparison {
     Gt,
@@ -55,7 +71,7 @@ pub enum Comparison {
 }
 
 /// A number and its spelling.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Bound {
     pub(super) number: Decimal,
     spelling: Box<str>,
@@ -63,7 +79,7 @@ pub struct Bound {
 
 /// Values to be equal to. A number in the message is compared by value, a text by its characters; so 20 equals 20,
 /// 20.0 and "20", but neither "20.0" nor "020".
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Operands {
     pub(super) texts: Texts,
     numbers: Arc<HashSet<Decimal>>,

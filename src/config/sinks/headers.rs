@@ -33,7 +33,7 @@ const RESERVED_HEADERS: [&str; 12] = [
 const RESERVED_PREFIXES: [&str; 3] = ["webhook-", "cspr-relay-", "ce-"];
 
 /// The value of a header.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum HeaderText {
     /// The same for every event, and perhaps secret.
     Fixed(Secret),

@@ -30,7 +30,7 @@ impl fmt::Display for SinkName {
     }
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct SinkConfig {
     pub labels: BTreeMap<String, String>,
     pub kind: SinkKind,
@@ -42,7 +42,7 @@ pub struct SinkConfig {
     pub backlog: BacklogConfig,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum SinkKind {
     Webhook(Box<WebhookConfig>),
     Stdout,
@@ -60,7 +60,7 @@ pub enum Format {
     CloudEventsBinary,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct RetryConfig {
     /// The delay before the second attempt, the third, …; after the last one the delivery is a dead letter.
     pub schedule: Vec<Duration>,
@@ -76,7 +76,7 @@ pub enum Ordering {
     None,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct BacklogConfig {
     /// Bytes of events that this sink has not settled.
     pub max_bytes: u64,

@@ -7,7 +7,7 @@ use super::super::reader::Place;
 use super::super::settings::file;
 use super::super::shape::{NoMapping, Node, shape};
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct TlsConfig {
     /// PEM file with certificate authorities to trust beside the platform's.
     pub ca_file: Option<PathBuf>,
@@ -16,7 +16,7 @@ pub struct TlsConfig {
     pub dangerous_accept_any_certificate: bool,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ClientCertificate {
     pub certificate_file: PathBuf,
     pub key_file: PathBuf,

@@ -15,7 +15,7 @@ use super::super::template::Own;
 use super::headers::{HEADER_NAME, HeaderText, headers};
 use super::tls::{Tls, TlsConfig, tls};
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct WebhookConfig {
     /// `http` or `https`, with a host, without userinfo.
     pub url: Url,

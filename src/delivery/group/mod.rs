@@ -1,7 +1,7 @@
 //! The loop of one sink: claim, send, settle.
 //!
-//! Woken by an attempt that ended, a page that was read, the bell of the store, the time of a due delivery, a probe
-//! or the end of a pause. Stopped by the drain: it then claims nothing more, waits for what is in flight (the abort
+//! Woken by an attempt that ended, a page that was read, the bell of the store, a change of the setup, the time of a
+//! due delivery, a probe or the end of a pause. Stopped by the drain: it then claims nothing more, waits for what is in flight (the abort
 //! bounds that) and records the rest. Ends early if the store has stopped. In flight are at most `concurrency`
 //! attempts, each a task of its own, so that one that panics is one failed attempt.
 
@@ -12,10 +12,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::Setup;
 use super::breaker::{Breaker, Sign};
 use super::queue::{Now, Queue, Work};
 use super::retry::{Verdict, judge};
@@ -41,6 +43,8 @@ pub(super) struct Group {
     pub(super) name: SinkName,
     pub(super) config: SinkConfig,
     pub(super) sink: Arc<dyn Sink>,
+    /// What `config` and `sink` are to be from now on.
+    pub(super) changes: watch::Receiver<Setup>,
     pub(super) store: Arc<SinkStore>,
     pub(super) queue: Queue,
     pub(super) clock: Clock,
@@ -92,10 +96,20 @@ impl Group {
                 Some(ended) = self.state.attempts.join_next() => self.ended(ended.ok()),
                 page = fetched(&mut self.state.fetch) => self.fetched(page?),
                 () = self.store.rung(), if !is_draining => {}
+                () = changed(&mut self.changes), if !is_draining => self.change_setup(),
                 () = tokio::time::sleep_until(wakes_at), if !is_draining => {}
                 () = drain.cancelled(), if !is_draining => {}
             }
         }
+    }
+
+    /// A corrected sink deserves to be tried at once, whatever became of the last one.
+    fn change_setup(&mut self) {
+        let Setup { config, sink } = self.changes.borrow_and_update().clone();
+        (self.config, self.sink) = (config, sink);
+        self.state.breaker = Breaker::default();
+        self.state.paused_until = None;
+        self.state.is_gone = false;
     }
 
     fn now(&self) -> Now {
@@ -220,7 +234,7 @@ impl Group {
                     sink = %self.name,
                     detail = failure.detail,
                     "the destination says that it is gone for good (410): the sink is paused and keeps its events; \
-                     correct the sink or its receiver, then restart the relay"
+                     correct the sink's configuration, or its receiver and restart the relay"
                 );
                 self.state.is_gone = true;
                 self.queue.wait(seq, false, Duration::ZERO, now);
@@ -324,6 +338,13 @@ async fn attempt(store: Arc<SinkStore>, sink: Arc<dyn Sink>, work: Work) -> Ende
         }
     };
     Ended { seq, number, outcome }
+}
+
+/// A new setup. Cancel-safe; never again once nobody can send one.
+async fn changed(changes: &mut watch::Receiver<Setup>) {
+    if changes.changed().await.is_err() {
+        std::future::pending().await
+    }
 }
 
 /// The page being read; never, if there is none. Cancel-safe: the reading goes on at the next call.

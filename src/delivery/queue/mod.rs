@@ -47,7 +47,7 @@ pub(super) struct Queue {
     in_flight: HashMap<u64, InFlight>,
     /// Read, and neither settled, waiting nor held.
     unsettled: BTreeSet<u64>,
-    /// Found waiting or held at start beyond where the reading begins: it passes them by, whatever became of them.
+    /// Found waiting, held or settled at start beyond where the reading begins: it passes them by, whatever became of them.
     found_beyond: HashSet<u64>,
     held: usize,
     behind: usize,
@@ -88,7 +88,7 @@ impl Queue {
             blocking: BTreeSet::new(),
             in_flight: HashMap::new(),
             unsettled: BTreeSet::new(),
-            found_beyond: found.seqs().filter(|seq| *seq > found.low).collect(),
+            found_beyond: found.beyond().collect(),
             held: 0,
             behind: 0,
             changes: Vec::new(),

@@ -12,11 +12,11 @@ use crate::backoff::Backoff;
 use crate::config::{PushDown, Secret, SourceConfig, Subscription};
 use crate::emulator::{BadKey, Closing, Emulator, Fault, Refusal, Settings};
 use crate::event::{Network, Stream};
-use crate::lifecycle::{Lifecycle, Task};
+use crate::lifecycle::Lifecycle;
 use crate::metrics::Metrics;
 use crate::source::link::Common;
 use crate::source::retry::Pace;
-use crate::source::{Message, connect};
+use crate::source::{Message, Source};
 
 const EVENT: &str = r#"{"data":{"contract_package_hash":"ab","token_id":"1"},"action":"created","extra":null}"#;
 
@@ -27,7 +27,7 @@ struct Rig {
     lifecycle: Lifecycle,
     messages: mpsc::Receiver<Message>,
     metrics: Arc<Metrics>,
-    tasks: Vec<Task>,
+    source: Source,
 }
 
 fn pace() -> Pace {
@@ -59,8 +59,8 @@ async fn rig(settings: Settings, adjust: impl FnOnce(&mut SourceConfig)) -> Rig 
     let common = Common::build(config, pace(), sender, Arc::clone(&metrics)).unwrap();
     let packages = vec!["AB".to_owned(), "cd".to_owned()];
     let subscription = Subscription { stream: Stream::NftTokens, contract_packages: packages, owners: vec![] };
-    let tasks = connect(&lifecycle, &Arc::new(common), vec![subscription]).unwrap();
-    Rig { emulator, _service: service, lifecycle, messages, metrics, tasks }
+    let source = Source::connect_with(common, &lifecycle, vec![subscription]).unwrap();
+    Rig { emulator, _service: service, lifecycle, messages, metrics, source }
 }
 
 impl Rig {
@@ -197,9 +197,7 @@ async fn the_drain_says_goodbye_and_hands_over_what_was_sent() {
     }
     rig.emulator.until(|tally| tally.sent_total() == 32).await;
     rig.lifecycle.drain().cancel();
-    for task in &mut rig.tasks {
-        task.ended().await;
-    }
+    rig.source.ended().await;
     let mut count = 0;
     while rig.messages.recv().await.is_some() {
         count += 1;

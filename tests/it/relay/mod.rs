@@ -12,6 +12,7 @@ mod listener;
 mod oracle;
 mod order;
 mod real;
+mod reload;
 mod start;
 mod stop;
 mod store;
@@ -163,8 +164,12 @@ impl Process {
 
     /// Asks it to stop, as Kubernetes does.
     async fn terminate(&self) {
+        self.signal("TERM").await;
+    }
+
+    async fn signal(&self, name: &str) {
         let Some(id) = self.child.id() else { return };
-        let status = Command::new("sh").args(["-c", &format!("kill -TERM {id}")]).status().await.unwrap();
+        let status = Command::new("sh").args(["-c", &format!("kill -{name} {id}")]).status().await.unwrap();
         assert!(status.success());
     }
 

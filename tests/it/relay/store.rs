@@ -1,12 +1,13 @@
 //! What the database of a relay says, read as a stranger would: with SQL and the format's description.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use rusqlite::{Connection, OpenFlags};
 
 /// Bytes of the checksum before each row's content.
 const CHECKSUM_BYTES: usize = 4;
+const DELIVERED: u8 = 1;
 const EXPIRED: u8 = 3;
 
 /// The database in a data directory, whether its relay runs or not.
@@ -38,12 +39,27 @@ impl Database {
         self.numbers("SELECT seq FROM dead WHERE sink = ?1 ORDER BY seq", sink)
     }
 
+    /// Up to here a sink's deliveries are settled, waiting or held.
+    pub(super) fn low(&self, sink: &str) -> u64 {
+        let sql = "SELECT low FROM cursor WHERE sink = ?1";
+        self.0.query_row(sql, [self.sink(sink)], |row| row.get(0)).unwrap()
+    }
+
+    /// The numbers of what a sink has confirmed.
+    pub(super) fn delivered(&self, sink: &str) -> BTreeSet<u64> {
+        self.settled(sink, DELIVERED).into_iter().collect()
+    }
+
     /// The numbers of a sink's expired deliveries.
     pub(super) fn expired(&self, sink: &str) -> Vec<u64> {
+        self.settled(sink, EXPIRED)
+    }
+
+    fn settled(&self, sink: &str, as_what: u8) -> Vec<u64> {
         let mut statement = self.0.prepare("SELECT seq, row FROM settled WHERE sink = ?1 ORDER BY seq").unwrap();
         let rows = statement.query_map([self.sink(sink)], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
         let rows = rows.map(|row: rusqlite::Result<(u64, Vec<u8>)>| row.unwrap());
-        rows.filter(|(_, row)| outcome(row) == EXPIRED).map(|(seq, _)| seq).collect()
+        rows.filter(|(_, row)| outcome(row) == as_what).map(|(seq, _)| seq).collect()
     }
 
     /// The reasons for which messages are in quarantine, with how many there are of each.

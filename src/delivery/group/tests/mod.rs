@@ -146,11 +146,14 @@ impl Scene {
             in_flight_max: AtomicUsize::new(0),
             gate: Semaphore::new(0),
         });
-        let metrics = Arc::clone(fixture.metrics.sink(&name).unwrap());
+        let metrics = fixture.metrics.sink(&name).unwrap();
+        let setup = Setup { config: config.clone(), sink: Arc::clone(&sink) as Arc<dyn Sink> };
+        let (_setup, changes) = watch::channel(setup);
         let group = Group {
             name,
             config: config.clone(),
             sink: Arc::clone(&sink) as Arc<dyn Sink>,
+            changes,
             store: Arc::new(store),
             queue,
             clock,

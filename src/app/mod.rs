@@ -4,20 +4,26 @@
 //! closed. `shutdown_timeout` bounds it; beyond it, or at a second request, everything is left as it is, which loses
 //! no accepted event.
 
+mod changes;
+mod live;
+
 use std::sync::Arc;
 
 use anyhow::Context;
-use tokio::sync::mpsc;
+use tokio::sync::{Mutex, mpsc};
 
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::delivery::{self, Outlet};
-use crate::intake::Intake;
+use crate::delivery::{self, Outlet, Setup};
+use crate::intake::{Intake, Switch};
 use crate::lifecycle::{Lifecycle, Task};
 use crate::metrics::Metrics;
-use crate::route::{self, Router};
+use crate::source::Source;
 use crate::store::{self, Opened, Store};
-use crate::{sink, source};
+use crate::{route, sink};
+use live::Live;
+
+pub(crate) use changes::Changes;
 
 /// Messages between the socket and intake. Few: what waits here is in nobody's keeping.
 const MESSAGES_MAX: usize = 1024;
@@ -36,18 +42,18 @@ pub struct App {
 pub struct Running {
     lifecycle: Lifecycle,
     metrics: Arc<Metrics>,
-    store: Store,
+    live: Arc<Mutex<Live>>,
     intake: std::thread::JoinHandle<()>,
-    sources: Vec<Task>,
-    deliveries: Vec<Task>,
     upkeep: Task,
     shutdown_timeout: std::time::Duration,
 }
 
-/// Asks a relay to stop; works from anywhere.
+/// Asks a running relay to stop, or to take up another configuration; works from anywhere.
 #[derive(Clone)]
-pub struct Stop {
+pub struct Handle {
     lifecycle: Lifecycle,
+    metrics: Arc<Metrics>,
+    live: Arc<Mutex<Live>>,
 }
 
 impl App {
@@ -64,8 +70,7 @@ impl App {
         let mut outlets = Vec::new();
         for ((name, queue), sink) in queues.into_iter().zip(sinks) {
             let (Some(config), Some(metrics)) = (config.sinks.get(&name), metrics.sink(&name)) else { continue };
-            let (config, metrics) = (config.clone(), Arc::clone(metrics));
-            outlets.push(Outlet { name, config, sink, store: queue, metrics });
+            outlets.push(Outlet { name, setup: Setup { config: config.clone(), sink }, store: queue, metrics });
         }
         Ok(Self { config, clock, metrics, lifecycle, store, outlets })
     }
@@ -81,25 +86,36 @@ impl App {
                  returns"
             );
         }
-        let deliveries = outlets.into_iter().map(|outlet| delivery::start(outlet, clock.clone(), &lifecycle)).collect();
-        let subscriptions = route::subscriptions(&config.routes, config.source.push_down);
+        let routing = Arc::new(Switch::new(live::routing(&config, &store)));
+        let start = |outlet: Outlet| (outlet.name.clone(), delivery::start(outlet, clock.clone(), &lifecycle));
+        let sinks = outlets.into_iter().map(start).collect();
         let (sender, messages) = mpsc::channel(MESSAGES_MAX);
-        let intake =
-            Intake::new(config.source.network, Router::new(&config.routes), store.clone(), Arc::clone(&metrics));
+        let intake = Intake::new(config.source.network, Arc::clone(&routing), store.clone(), Arc::clone(&metrics));
         let (runtime, abort) = (tokio::runtime::Handle::current(), lifecycle.abort().clone());
         let intake = lifecycle
             .spawn_thread("intake", move || intake.run(messages, &runtime, &abort))
             .context("starting the intake thread")?;
-        let shutdown_timeout = config.shutdown_timeout;
-        let sources = source::connect_all(&lifecycle, config.source, subscriptions, sender, Arc::clone(&metrics))?;
+        let subscriptions = route::subscriptions(&config.routes, config.source.push_down);
+        let source = Source::connect(&lifecycle, config.source.clone(), subscriptions, sender, Arc::clone(&metrics))?;
         let upkeep = lifecycle.spawn("upkeep", upkeep(store.clone(), lifecycle.clone()));
-        Ok(Running { lifecycle, metrics, store, intake, sources, deliveries, upkeep, shutdown_timeout })
+        let shutdown_timeout = config.shutdown_timeout;
+        let live = Live {
+            config,
+            clock,
+            metrics: Arc::clone(&metrics),
+            lifecycle: lifecycle.clone(),
+            store,
+            routing,
+            source: Some(source),
+            sinks,
+        };
+        Ok(Running { lifecycle, metrics, live: Arc::new(Mutex::new(live)), intake, upkeep, shutdown_timeout })
     }
 }
 
 impl Running {
-    pub fn stop_handle(&self) -> Stop {
-        Stop { lifecycle: self.lifecycle.clone() }
+    pub fn handle(&self) -> Handle {
+        Handle { lifecycle: self.lifecycle.clone(), metrics: Arc::clone(&self.metrics), live: Arc::clone(&self.live) }
     }
 
     pub(crate) fn metrics(&self) -> &Arc<Metrics> {
@@ -128,26 +144,44 @@ impl Running {
     }
 
     async fn wind_down(self) {
-        let Self { store, intake, mut sources, mut deliveries, mut upkeep, .. } = self;
-        for task in &mut sources {
-            task.ended().await;
+        let Self { live, intake, mut upkeep, .. } = self;
+        // A reload under way ends soon, since all that it waits for ends with the drain.
+        let mut live = live.lock().await;
+        if let Some(source) = live.source.take() {
+            // Nobody sends to intake any more: it ends when it has emptied the channel.
+            source.ended().await;
         }
         // A panic there was reported by the lifecycle.
         let _joined = tokio::task::spawn_blocking(move || intake.join()).await;
-        for task in &mut deliveries {
-            task.ended().await;
-        }
+        live.sinks_ended().await;
         upkeep.ended().await;
         // A store that stopped by itself has said why.
-        let _closed = store.close().await;
+        let _closed = live.store.clone().close().await;
     }
 }
 
-impl Stop {
+impl Handle {
     /// The first time: finish what is under way. Again: end at once.
-    pub fn request(&self) {
+    pub fn stop(&self) {
         let token = if self.lifecycle.drain().is_cancelled() { self.lifecycle.abort() } else { self.lifecycle.drain() };
         token.cancel();
+    }
+
+    /// Takes up another configuration, or says why it cannot; then nothing has changed.
+    pub(crate) async fn reload(&self, config: Config) -> anyhow::Result<Changes> {
+        let reloaded = self.live.lock().await.reload(config).await;
+        match &reloaded {
+            Ok(_) => self.metrics.reload.done.increment(),
+            Err(_) => self.metrics.reload.refused.increment(),
+        }
+        self.metrics.reload.is_stale.set(reloaded.is_err().into());
+        reloaded
+    }
+
+    /// A configuration was not even tried, for its faults.
+    pub(crate) fn refused(&self) {
+        self.metrics.reload.refused.increment();
+        self.metrics.reload.is_stale.set(1);
     }
 }
 
