@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use super::fault::suggest;
 use super::reader::Place;
 use super::shape::Text;
+use crate::event::Stream;
 
 /// A text with fields of the event in it. Never empty; between two fields there is at most one text.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,6 +64,19 @@ impl Field {
     /// The name in templates.
     pub fn as_str(self) -> &'static str {
         FIELDS.iter().find(|(_, field)| *field == self).map_or("", |(name, _)| name)
+    }
+
+    /// Whether the messages of a stream say it at all.
+    pub fn is_told_by(self, stream: Stream) -> bool {
+        match self {
+            Self::ContractPackage => stream.has_contract_package(),
+            Self::TokenId => stream.has_token_id(),
+            Self::Owner => stream.has_owner(),
+            Self::From | Self::To => stream.has_sides(),
+            Self::Kind => stream.has_kind(),
+            Self::Network | Self::Stream | Self::Action | Self::DeployHash => true,
+            Self::Id | Self::Sequence | Self::Origin | Self::Route => true,
+        }
     }
 
     /// Whether strangers choose the value, by what they write to the chain.

@@ -51,6 +51,7 @@ const BEYOND_A_SCHEMA: &[(&str, &str)] = &[
     ("several_streams_for_a_webhook", "a warning: it can be used"),
     ("sink_with_two_destinations", "one key excludes another"),
     ("sink_without_destination", "one of several keys"),
+    ("template_field_a_stream_lacks", "what a template may name depends on the streams"),
     ("template_in_a_header", "references are expanded later"),
     ("template_stray_braces", "what a template may name depends on the sink"),
     ("template_unclosed", "what a template may name depends on the sink"),

@@ -21,7 +21,7 @@ use super::named::{Section, entries};
 use super::outline::Form;
 use super::reader::{Given, Place};
 use super::shape::{NoMapping, Node, shape};
-use super::{SinkConfig, SinkName};
+use super::{SinkConfig, SinkName, Template};
 use crate::event::Stream;
 
 pub use cases::{TestConfig, TestEvent};
@@ -83,7 +83,7 @@ struct Known<'k, 'a> {
 fn route(place: &Place<'_>, name: &str, route: Route, known: Known<'_, '_>) -> Option<RouteConfig> {
     let stream = stream(place, route.stream);
     let matcher = matching::read(place, route.condition, stream, known.lists);
-    let sinks = sinks(place, route.sinks, known);
+    let sinks = sinks(place, route.sinks, stream, known);
     Some(RouteConfig { name: name.into(), stream: stream?, matcher: matcher?, sinks })
 }
 
@@ -98,7 +98,12 @@ fn stream(place: &Place<'_>, node: Option<Node<NoMapping>>) -> Option<Stream> {
     stream
 }
 
-fn sinks(place: &Place<'_>, node: Option<Node<NoMapping>>, known: Known<'_, '_>) -> Vec<SinkName> {
+fn sinks(
+    place: &Place<'_>,
+    node: Option<Node<NoMapping>>,
+    stream: Option<Stream>,
+    known: Known<'_, '_>,
+) -> Vec<SinkName> {
     let given = place.texts("sinks", node).unwrap_or_default();
     if given.is_empty() {
         place.fault("a route needs `sinks`: where its events go");
@@ -115,10 +120,24 @@ fn sinks(place: &Place<'_>, node: Option<Node<NoMapping>>, known: Known<'_, '_>)
         } else if names.contains(&name) {
             place.fault(format!("the sink `{name}` is named twice"));
         }
+        if let (Some(stream), Some((_, Some(sink)))) = (stream, known.sinks.get(&name)) {
+            check_templates(&place, sink, stream);
+        }
         known.used.insert(name.clone());
         names.push(name);
     }
     names
+}
+
+/// A template cannot be filled in with what a stream never says.
+fn check_templates(place: &Place<'_>, sink: &SinkConfig, stream: Stream) {
+    let mut fields = sink.templates().flat_map(Template::fields);
+    if let Some(field) = fields.find(|field| !field.is_told_by(stream)) {
+        let field = field.as_str();
+        let message = format!("the stream {stream} has no `{field}`, which a template of this sink names");
+        let hint = "each of its events would be a dead letter: name another field, or give the stream another sink";
+        place.fault_with(message, Some(hint.to_owned()));
+    }
 }
 
 impl Place<'_> {

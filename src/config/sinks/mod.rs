@@ -14,7 +14,7 @@ use super::outline::{Form, words_of};
 use super::reader::{Place, positive_duration};
 use super::settings::GIB;
 use super::shape::{Named, NoMapping, Node, Text, shape};
-use super::template::Own;
+use super::template::{Own, Template};
 
 pub use headers::HeaderText;
 pub use tls::{ClientCertificate, TlsConfig};
@@ -46,6 +46,20 @@ pub struct SinkConfig {
 pub enum SinkKind {
     Webhook(Box<WebhookConfig>),
     Stdout,
+}
+
+impl SinkConfig {
+    /// Every template that each of its events fills in.
+    pub(super) fn templates(&self) -> impl Iterator<Item = &Template> {
+        let headers = match &self.kind {
+            SinkKind::Webhook(webhook) => webhook.headers.as_slice(),
+            SinkKind::Stdout => &[],
+        };
+        headers.iter().filter_map(|(_, value)| match value {
+            HeaderText::Template(template) => Some(template),
+            HeaderText::Fixed(_) => None,
+        })
+    }
 }
 
 /// The form in which a sink gets events.
