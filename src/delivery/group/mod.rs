@@ -179,13 +179,13 @@ impl Group {
 
     /// Takes an ended attempt, and what else has ended meanwhile.
     fn ended(&mut self, first: Option<Ended>) {
-        let mut next = first;
-        for _ in 0..ENDS_MAX {
-            if let Some(ended) = next {
-                self.settle(ended);
-            }
+        if let Some(ended) = first {
+            self.settle(ended);
+        }
+        for _ in 1..ENDS_MAX {
             match self.state.attempts.try_join_next() {
-                Some(ended) => next = ended.ok(),
+                Some(Ok(ended)) => self.settle(ended),
+                Some(Err(_panicked)) => {}
                 None => return,
             }
         }

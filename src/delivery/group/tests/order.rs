@@ -32,6 +32,17 @@ async fn no_more_than_concurrency_are_in_flight() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn attempts_that_end_all_at_once_are_all_settled() {
+    const COUNT: usize = ENDS_MAX * 4;
+    let scene = Scene::open(SinkConfig { concurrency: COUNT, ..config() }, |_, _| Act::Wait);
+    scene.accept(&(0..COUNT as u64).collect::<Vec<_>>()).await;
+    scene.until("all in flight", |scene| scene.sink.in_flight.load(Atomic::SeqCst) == COUNT).await;
+    scene.sink.gate.add_permits(COUNT);
+    scene.until_settled(COUNT as u64).await;
+    scene.ended().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn without_order_a_lane_is_sent_all_at_once() {
     let scene = Scene::open(SinkConfig { ordering: Ordering::None, ..config() }, |_, _| Act::Wait);
     scene.accept(&[1; 10]).await;
