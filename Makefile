@@ -4,7 +4,7 @@
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 
 .NOTPARALLEL:
-.PHONY: help demo test lint deny bench kill-test
+.PHONY: help demo test lint deny bench kill-test servers
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 18
@@ -25,6 +25,9 @@ deny: ## licences and sources of dependencies alone
 bench: ## how fast it is here
 	@scripts/setup
 	cargo bench --locked
+
+servers: ## real brokers on this machine, to try sinks with, until Ctrl-C
+	@scripts/servers/try
 
 kill-test: ## kill the relay 1,000 times at random and count every event (long)
 	@scripts/setup

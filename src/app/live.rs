@@ -19,7 +19,7 @@ use crate::intake::{Routing, Switch};
 use crate::lifecycle::Lifecycle;
 use crate::metrics::Metrics;
 use crate::route::{self, Router};
-use crate::sink;
+use crate::sink::{self, Producers};
 use crate::source::Source;
 use crate::store::Store;
 
@@ -67,8 +67,10 @@ impl Live {
     fn build(&self, config: &Config, changes: &Changes) -> anyhow::Result<BTreeMap<SinkName, Setup>> {
         let names = changes.sinks.added.iter().chain(&changes.sinks.changed);
         let named = names.filter_map(|name| config.sinks.get_key_value(&SinkName(name.as_str().into())));
+        // Sinks that did not change keep the producers they have.
+        let mut producers = Producers::default();
         let build = |(name, sink): (&SinkName, &SinkConfig)| {
-            let built = sink::build(name, sink, &config.egress, &self.clock)?;
+            let built = sink::build(name, sink, &config.egress, &self.clock, &mut producers)?;
             Ok((name.clone(), Setup { config: sink.clone(), sink: built }))
         };
         named.map(build).collect()

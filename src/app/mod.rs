@@ -61,9 +61,9 @@ impl App {
     pub fn build(config: Config) -> anyhow::Result<Self> {
         let (clock, lifecycle) = (Clock::default(), Lifecycle::default());
         let metrics = Metrics::new(config.sinks.keys());
-        let mut sinks = Vec::new();
+        let (mut sinks, mut producers) = (Vec::new(), sink::Producers::default());
         for (name, sink) in &config.sinks {
-            let built = sink::build(name, sink, &config.egress, &clock);
+            let built = sink::build(name, sink, &config.egress, &clock, &mut producers);
             sinks.push(built?);
         }
         let Opened { store, queues } = Store::open(settings(&config), clock.clone(), Arc::clone(&metrics), &lifecycle)?;

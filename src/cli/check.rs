@@ -134,6 +134,7 @@ fn sinks(config: &Config) -> String {
     for (name, sink) in &config.sinks {
         let kind = match &sink.kind {
             SinkKind::Webhook(webhook) => format!("webhook to {}", webhook.url.origin().ascii_serialization()),
+            SinkKind::Kafka(kafka) => format!("Kafka at {}", kafka.connection.brokers.join(", ")),
             SinkKind::Stdout => "stdout".to_owned(),
         };
         text.push_str(&format!("  {name}: {kind}\n"));

@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::connections::Connection;
 use super::document::{Document, Environment, Reading};
 use super::fault::{Fault, Faults, Severity, suggest};
 use super::named::NAME;
@@ -15,7 +16,7 @@ use super::routes::{Route, cases, cases::Test};
 use super::settings::{DeadLetters, Dedup, Egress, Source, Store};
 use super::shape::{Mapping, Named, NoMapping, Spot, Value, shape};
 use super::sinks::Sink;
-use super::{Config, advice, include, json_schema, routes, settings, sinks};
+use super::{Config, advice, connections, include, json_schema, routes, settings, sinks};
 
 const PATH_VARIABLE: &str = "CSPR_RELAY_CONFIG";
 const DEFAULT_PATH: &str = "./cspr-relay.yaml";
@@ -27,6 +28,7 @@ shape! {
         dedup: Dedup,
         dead_letters: DeadLetters,
         egress: Egress,
+        connections: Named<Connection> = Form::TEXT.named(NAME),
         sinks: Named<Sink> = Form::TEXT.named(NAME),
         routes: Named<Route> = Form::TEXT.named(NAME),
         tests: Named<Test> = Form::TEXT.named(NAME),
@@ -188,7 +190,9 @@ fn read<'a>(main: Main<'a>, parts: Vec<(Place<'a>, Part)>) -> Option<Config> {
         routes.push((place.clone(), part.routes));
         tests.push((place, part.tests));
     }
-    let named = sinks::sinks(sinks);
+    let connections = connections::connections(&root, whole.connections);
+    let named = sinks::sinks(sinks, &connections);
+    connections.warn_of_unused();
     let routes = routes::routes(routes, &named);
     advice::on_mixed_streams(&named, &routes);
     let tests = cases::read(tests, &named, &routes);

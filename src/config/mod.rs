@@ -7,6 +7,7 @@
 //! sections turn that into a [`Config`] and collect every [`Fault`] on the way.
 
 mod advice;
+mod connections;
 mod document;
 mod example;
 mod expand;
@@ -39,6 +40,7 @@ use reqwest::Url;
 
 use crate::event::{Network, Stream};
 
+pub use connections::{KafkaConnection, OauthConfig};
 pub use fault::{Fault, Faults, Severity};
 pub(crate) use hash::hash;
 pub use load::{Loaded, load, load_with_files, locate, schema, schema_of_included};
@@ -47,9 +49,10 @@ pub(crate) use routes::Found;
 pub use routes::{Condition, Key, MatchConfig, Pointer, Predicate, RouteConfig, TestConfig, TestEvent, Texts};
 pub use secret::Secret;
 pub use sinks::{
-    BacklogConfig, ClientCertificate, Format, HeaderText, OnFull, Ordering, RetryConfig, SinkConfig, SinkKind,
-    SinkName, TlsConfig, WebhookConfig,
+    BacklogConfig, ClientCertificate, Format, HeaderText, KafkaConfig, OnFull, Ordering, RetryConfig, Schedule,
+    SinkConfig, SinkKind, SinkName, TlsConfig, WebhookConfig,
 };
+pub(crate) use sinks::{TOPIC_BYTES_MAX, is_legal_in_topics};
 pub use template::{Field, Template, TemplatePart};
 pub use watch::Watch;
 

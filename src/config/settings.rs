@@ -99,10 +99,15 @@ fn without_path(url: Url, place: &Place<'_>) -> Option<Url> {
 
 /// The key `url` below `place`, with the place of its value.
 pub(super) fn url<'a>(place: &Place<'a>, node: Text, schemes: [&str; 2]) -> Option<(Url, Place<'a>)> {
+    url_at(place, "url", node, schemes)
+}
+
+/// The same for a key of another name.
+pub(super) fn url_at<'a>(place: &Place<'a>, key: &str, node: Text, schemes: [&str; 2]) -> Option<(Url, Place<'a>)> {
     if node.spelling(place.document.source).is_some_and(|text| text.contains('@')) {
         place.hide(&node);
     }
-    let given = place.text("url", Some(node))?;
+    let given = place.text(key, Some(node))?;
     let url = given.parse(|text| address(text, schemes))?;
     Some((url, given.place))
 }

@@ -119,13 +119,11 @@ pub(super) struct Own<'a> {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum ChainText {
     Allowed,
-    #[expect(dead_code, reason = "for topics and exchanges: the sinks of message buses are on their way")]
     Refused,
 }
 
 impl Place<'_> {
     /// A text that may have fields in it.
-    #[expect(dead_code, reason = "for keys, topics and exchanges: the sinks of message buses are on their way")]
     pub(super) fn template(
         &self,
         key: &str,

@@ -7,7 +7,9 @@ use std::time::Duration;
 use secrecy::ExposeSecret;
 
 use super::load::{all_keys, load_with};
-use super::{Condition, Config, Faults, IdentityRule, Key, Loaded, MatchConfig, OnFull, Ordering, PushDown, SinkKind};
+use super::{
+    Condition, Config, Faults, IdentityRule, Key, Loaded, MatchConfig, OnFull, Ordering, PushDown, Schedule, SinkKind,
+};
 use crate::event::{Network, Stream};
 
 const SIGNING_SECRET: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
@@ -20,6 +22,7 @@ fn here(path: &str) -> PathBuf {
 fn environment(name: &str) -> Option<String> {
     match name {
         "API_KEY" | "CSPR_CLOUD_API_KEY" => Some("the-key".into()),
+        "KAFKA_PASSWORD" | "OAUTH_CLIENT_SECRET" => Some("hunter2".into()),
         "MARKET_SECRET"
         | "MARKET_SECRET_NEXT"
         | "HOOK_SECRET"
@@ -184,7 +187,8 @@ fn what_is_not_given_has_its_default() {
     let sink = config.sinks.values().next().unwrap();
     assert_eq!((sink.concurrency, sink.ordering), (16, Ordering::Lane));
     assert_eq!((sink.backlog.max_bytes, sink.backlog.on_full), (5 << 30, OnFull::Expire));
-    let hours: Vec<f64> = sink.retry.schedule.iter().map(|delay| delay.as_secs_f64() / 3600.0).collect();
+    let Schedule::Listed(schedule) = &sink.retry.schedule else { panic!("a list") };
+    let hours: Vec<f64> = schedule.iter().map(|delay| delay.as_secs_f64() / 3600.0).collect();
     assert_eq!(hours[2..], [0.5, 2.0, 5.0, 10.0, 14.0, 20.0, 24.0]);
     let SinkKind::Webhook(webhook) = &sink.kind else { panic!("a webhook") };
     assert_eq!((webhook.timeout, webhook.reject_on.as_slice()), (Duration::from_secs(15), &[400, 413, 415, 422][..]));

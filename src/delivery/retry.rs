@@ -2,14 +2,18 @@
 
 use std::time::Duration;
 
-use crate::backoff::scatter;
-use crate::config::RetryConfig;
+use crate::backoff::{Backoff, scatter};
+use crate::config::{RetryConfig, Schedule};
 use crate::sink::{Cause, Failure, Outcome};
 
 /// The slow-down after a 429 that does not say how long.
 const THROTTLE_DEFAULT: Duration = Duration::from_secs(5);
 /// What a destination asks for is obeyed up to here.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
+
+/// The delays of a sink that is tried until a time is over, and after how many of them they no longer grow.
+const DOUBLING: Backoff = Backoff { first: Duration::from_secs(1), cap: Duration::from_secs(60) };
+const DOUBLINGS: u32 = 7;
 
 /// What becomes of a delivery after an attempt.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,14 +53,26 @@ pub(super) fn judge(retry: &RetryConfig, number: u32, outcome: Outcome, random: 
             let pause = after.unwrap_or(THROTTLE_DEFAULT).clamp(Duration::from_millis(100), RETRY_AFTER_MAX);
             Verdict::Slow { pause, failure }
         }
-        Outcome::Retry { failure, .. } => {
-            let place = usize::try_from(number).unwrap_or(usize::MAX).saturating_sub(1);
-            match retry.schedule.get(place) {
-                Some(delay) => Verdict::Again { delay: scatter(*delay, retry.jitter, random), failure },
-                None => Verdict::GiveUp { failure },
-            }
-        }
+        Outcome::Retry { failure, .. } => match delay(&retry.schedule, number) {
+            Some(delay) => Verdict::Again { delay: scatter(delay, retry.jitter, random), failure },
+            None => Verdict::GiveUp { failure },
+        },
     }
+}
+
+/// How long to wait after the failure of the `number`-th attempt.
+fn delay(schedule: &Schedule, number: u32) -> Option<Duration> {
+    match schedule {
+        Schedule::Listed(delays) => delays.get(usize::try_from(number).ok()?.saturating_sub(1)).copied(),
+        Schedule::Until(give_up_after) => (waited(number) < *give_up_after).then(|| DOUBLING.bound(number)),
+    }
+}
+
+/// What the delays before the `number`-th attempt come to when they double.
+fn waited(number: u32) -> Duration {
+    let before = number.saturating_sub(1);
+    let growing: Duration = (1..=before.min(DOUBLINGS)).map(|failures| DOUBLING.bound(failures)).sum();
+    growing + DOUBLING.cap * before.saturating_sub(DOUBLINGS)
 }
 
 #[cfg(test)]
@@ -75,7 +91,7 @@ mod tests {
 
     #[test]
     fn attempts_are_judged_by_the_table() {
-        let config = RetryConfig { schedule: vec![MINUTE, MINUTE * 5], jitter: 0.2 };
+        let config = RetryConfig { schedule: Schedule::Listed(vec![MINUTE, MINUTE * 5]), jitter: 0.2 };
         let again = |delay, cause| Verdict::Again { delay, failure: failure(cause) };
         let slow = |pause, cause| Verdict::Slow { pause, failure: failure(cause) };
         let unavailable = || Failure { status: Some(503), ..failure(Cause::Server) };
@@ -99,5 +115,19 @@ mod tests {
         for (number, outcome, expected) in cases {
             assert_eq!(judge(&config, number, outcome.clone(), 0.5), expected, "attempt {number}, {outcome:?}");
         }
+    }
+
+    #[test]
+    fn delays_double_until_a_time_is_over() {
+        let seconds = |schedule: Duration| {
+            let delays = (1..).map_while(move |number| delay(&Schedule::Until(schedule), number));
+            delays.map(|delay| delay.as_secs()).collect::<Vec<u64>>()
+        };
+        assert_eq!(seconds(Duration::from_secs(1)), [1], "one more attempt at least");
+        assert_eq!(seconds(Duration::from_secs(8)), [1, 2, 4, 8]);
+        assert_eq!(seconds(MINUTE * 4), [1, 2, 4, 8, 16, 32, 60, 60, 60]);
+        let three_days = seconds(MINUTE * 60 * 72);
+        assert_eq!(three_days.iter().sum::<u64>(), 63 + 4_319 * 60, "the last delay may end after the time");
+        assert_eq!(delay(&Schedule::Until(MINUTE), u32::MAX), None);
     }
 }

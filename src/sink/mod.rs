@@ -3,6 +3,7 @@
 //! A sink keeps no queue and makes no second try of its own. It holds what is worth sharing between attempts
 //! (connections, credentials) and nothing else.
 
+mod kafka;
 mod stdout;
 #[cfg(test)]
 mod tests;
@@ -16,6 +17,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 
+use self::kafka::Kafka;
+pub(crate) use self::kafka::Producers;
 use self::stdout::Stdout;
 use self::webhook::Webhook;
 use self::wire::{Encoder, Transport};
@@ -31,17 +34,22 @@ pub(crate) trait Sink: Send + Sync + 'static {
 }
 
 /// Makes the sink that the configuration describes. Starts no traffic; fails on what can never work, such as a missing
-/// certificate or an address that must not be dialled.
+/// certificate or an address that must not be dialled. Sinks of one connection share a client of `producers`.
 pub(crate) fn build(
     name: &SinkName,
     config: &SinkConfig,
     egress: &EgressConfig,
     clock: &Clock,
+    producers: &mut Producers,
 ) -> anyhow::Result<Arc<dyn Sink>> {
     let sink: anyhow::Result<Arc<dyn Sink>> = match &config.kind {
         SinkKind::Webhook(webhook) => {
             let encoder = Encoder::new(&name.0, config.format, Transport::Http);
             Webhook::new(encoder, webhook, config.concurrency, egress, clock).map(|sink| Arc::new(sink) as _)
+        }
+        SinkKind::Kafka(kafka) => {
+            let encoder = Encoder::new(&name.0, config.format, Transport::Kafka);
+            Kafka::new(encoder, kafka, producers, clock).map(|sink| Arc::new(sink) as _)
         }
         SinkKind::Stdout => Stdout::new(&name.0, config.format).map(|sink| Arc::new(sink) as _),
     };

@@ -6,4 +6,5 @@ mod editors;
 mod receivers;
 mod relay;
 mod schemas;
+mod servers;
 mod tidy;

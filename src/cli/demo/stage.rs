@@ -12,8 +12,8 @@ use reqwest::Url;
 use crate::cli::listen::shown;
 use crate::config::{
     BacklogConfig, Condition, Config, DeadLettersConfig, DedupConfig, EgressConfig, Format, IdentityRule, Key,
-    MatchConfig, Ordering, PushDown, RetryConfig, RouteConfig, Secret, SinkConfig, SinkKind, SinkName, SourceConfig,
-    StoreConfig, TlsConfig, WebhookConfig,
+    MatchConfig, Ordering, PushDown, RetryConfig, RouteConfig, Schedule, Secret, SinkConfig, SinkKind, SinkName,
+    SourceConfig, StoreConfig, TlsConfig, WebhookConfig,
 };
 use crate::emulator::receiver::{self, Answer, Behaviour, Keeps, Observer, Received, Receiver, When};
 use crate::emulator::{Emulator, Fault, Settings, Trigger};
@@ -153,7 +153,7 @@ fn sink(url: Url, secret: &str, schedule: Vec<Duration>) -> SinkConfig {
         labels: BTreeMap::new(),
         kind: SinkKind::Webhook(Box::new(webhook)),
         format: Format::Raw,
-        retry: RetryConfig { schedule, jitter: 0.2 },
+        retry: RetryConfig { schedule: Schedule::Listed(schedule), jitter: 0.2 },
         concurrency: 16,
         ordering: Ordering::Lane,
         backlog: BacklogConfig { max_bytes: 1 << 28, on_full: crate::config::OnFull::Expire },

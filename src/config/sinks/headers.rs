@@ -30,7 +30,7 @@ const RESERVED_HEADERS: [&str; 12] = [
     "transfer-encoding",
     "upgrade",
 ];
-const RESERVED_PREFIXES: [&str; 3] = ["webhook-", "cspr-relay-", "ce-"];
+const RESERVED_PREFIXES: [&str; 4] = ["webhook-", "cspr-relay-", "ce-", "ce_"];
 
 /// The value of a header.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,22 +1,27 @@
 //! The section `sinks`; a file for each kind.
 
 mod headers;
+mod kafka;
+mod retry;
 mod tls;
 mod webhook;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
+use super::connections::Connections;
 use super::named::{Section, entries};
 use super::outline::{Form, words_of};
-use super::reader::{Place, positive_duration};
+use super::reader::Place;
 use super::settings::GIB;
 use super::shape::{Named, NoMapping, Node, Text, shape};
 use super::template::{Own, Template};
 
 pub use headers::HeaderText;
+pub use kafka::KafkaConfig;
+pub(crate) use kafka::{TOPIC_BYTES_MAX, is_legal_in_topics};
+pub use retry::{RetryConfig, Schedule};
 pub use tls::{ClientCertificate, TlsConfig};
 pub use webhook::WebhookConfig;
 
@@ -45,20 +50,31 @@ pub struct SinkConfig {
 #[derive(Clone, Debug, PartialEq)]
 pub enum SinkKind {
     Webhook(Box<WebhookConfig>),
+    Kafka(Box<KafkaConfig>),
     Stdout,
 }
 
 impl SinkConfig {
     /// Every template that each of its events fills in.
     pub(super) fn templates(&self) -> impl Iterator<Item = &Template> {
-        let headers = match &self.kind {
-            SinkKind::Webhook(webhook) => webhook.headers.as_slice(),
-            SinkKind::Stdout => &[],
+        let (headers, others) = match &self.kind {
+            SinkKind::Webhook(webhook) => (webhook.headers.as_slice(), [None, None]),
+            SinkKind::Kafka(kafka) => (kafka.headers.as_slice(), [Some(&kafka.topic), kafka.key.as_ref()]),
+            SinkKind::Stdout => (&[][..], [None, None]),
         };
-        headers.iter().filter_map(|(_, value)| match value {
+        let headers = headers.iter().filter_map(|(_, value)| match value {
             HeaderText::Template(template) => Some(template),
             HeaderText::Fixed(_) => None,
-        })
+        });
+        headers.chain(others.into_iter().flatten())
+    }
+}
+
+impl SinkKind {
+    /// A message bus takes a whole stream in one piece and confirms it in batches, so what a webhook would call a
+    /// load test is its normal day.
+    fn is_bus(&self) -> bool {
+        matches!(self, Self::Kafka(_))
     }
 }
 
@@ -72,14 +88,6 @@ pub enum Format {
     CloudEvents,
     /// CloudEvents 1.0, binary: the message itself, with the attributes in headers.
     CloudEventsBinary,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-pub struct RetryConfig {
-    /// The delay before the second attempt, the third, …; after the last one the delivery is a dead letter.
-    pub schedule: Vec<Duration>,
-    /// The share by which each delay is scattered, 0.0 to 1.0.
-    pub jitter: f64,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -106,24 +114,11 @@ pub enum OnFull {
     Wait,
 }
 
-/// More would be a load test.
+/// More would be a load test, or for a bus a waste of memory.
 const CONCURRENCY_MAX: usize = 1_000;
-
-/// The retries that Standard Webhooks recommends: three days, give or take.
-const SCHEDULE: [Duration; 9] = {
-    const HOUR: u64 = 60 * 60;
-    [
-        Duration::from_secs(5),
-        Duration::from_secs(5 * 60),
-        Duration::from_secs(30 * 60),
-        Duration::from_secs(2 * HOUR),
-        Duration::from_secs(5 * HOUR),
-        Duration::from_secs(10 * HOUR),
-        Duration::from_secs(14 * HOUR),
-        Duration::from_secs(20 * HOUR),
-        Duration::from_secs(24 * HOUR),
-    ]
-};
+const CONCURRENCY: usize = 16;
+/// Enough to fill the batches of a bus while others are on their way.
+const CONCURRENCY_OF_A_BUS: usize = 1_000;
 
 const FORMATS: [(&str, Format); 3] =
     [("raw", Format::Raw), ("cloudevents", Format::CloudEvents), ("cloudevents_binary", Format::CloudEventsBinary)];
@@ -134,9 +129,10 @@ shape! {
     Sink {
         labels: Named<NoMapping> = Form::TEXT.named("^[A-Za-z_][A-Za-z0-9_]*$"),
         webhook: webhook::Webhook,
+        kafka: kafka::Kafka,
         stdout: Stdout,
         format: NoMapping = Form::words(|| words_of(&FORMATS)),
-        retry: Retry,
+        retry: retry::Retry,
         concurrency: NoMapping = Form::number(1, CONCURRENCY_MAX),
         ordering: NoMapping = Form::words(|| words_of(&ORDERING)),
         backlog: Backlog,
@@ -145,31 +141,35 @@ shape! {
 
 shape! { Stdout {} }
 
-shape! { Retry { schedule: NoMapping = Form::DURATION.list().filled(), jitter: NoMapping = Form::SHARE, } }
-
 shape! { Backlog { max_bytes: NoMapping = Form::SIZE, on_full: NoMapping = Form::words(|| words_of(&ON_FULL)), } }
 
 /// The sinks that could be read, and the place of each name.
-pub(super) fn sinks<'a>(section: Section<'a, Sink>) -> BTreeMap<SinkName, (Place<'a>, Option<SinkConfig>)> {
+pub(super) fn sinks<'a>(
+    section: Section<'a, Sink>,
+    connections: &Connections<'_>,
+) -> BTreeMap<SinkName, (Place<'a>, Option<SinkConfig>)> {
     let mut named = BTreeMap::new();
     for entry in entries("sinks", section, "there are no sinks: events would go nowhere") {
         let (name, name_place) = (SinkName(entry.name.as_str().into()), entry.place.clone());
         let (sink, place) = entry.read();
-        let sink = self::sink(&place, &name.0, sink);
+        let sink = self::sink(&place, &name.0, sink, connections);
         named.insert(name, (name_place, sink));
     }
     named
 }
 
-fn sink(place: &Place<'_>, name: &str, sink: Sink) -> Option<SinkConfig> {
+fn sink(place: &Place<'_>, name: &str, sink: Sink, connections: &Connections<'_>) -> Option<SinkConfig> {
     let labels = labels(place, sink.labels);
     let own = Own { sink: name, labels: &labels };
-    let kind = kind(place, Destinations { webhook: sink.webhook, stdout: sink.stdout }, &own);
+    let destinations = Destinations { webhook: sink.webhook, kafka: sink.kafka, stdout: sink.stdout };
+    let kind = kind(place, destinations, &own, connections);
+    let is_bus = kind.as_ref().is_some_and(SinkKind::is_bus);
+    let concurrency = if is_bus { CONCURRENCY_OF_A_BUS } else { CONCURRENCY };
     let format = format(place, sink.format, kind.as_ref());
     Some(SinkConfig {
         format,
-        retry: retry(place, sink.retry),
-        concurrency: place.number("concurrency", sink.concurrency, 1..=CONCURRENCY_MAX, 16),
+        retry: retry::retry(place, sink.retry, is_bus),
+        concurrency: place.number("concurrency", sink.concurrency, 1..=CONCURRENCY_MAX, concurrency),
         ordering: place.choice("ordering", sink.ordering, &ORDERING).unwrap_or_default(),
         backlog: backlog(place, sink.backlog),
         kind: kind?,
@@ -190,17 +190,19 @@ fn format(place: &Place<'_>, node: Option<Text>, kind: Option<&SinkKind>) -> For
 /// What a sink names as its destination; it should be one.
 struct Destinations {
     webhook: Option<Node<webhook::Webhook>>,
+    kafka: Option<Node<kafka::Kafka>>,
     stdout: Option<Node<Stdout>>,
 }
 
-fn kind(place: &Place<'_>, named: Destinations, own: &Own<'_>) -> Option<SinkKind> {
+fn kind(place: &Place<'_>, named: Destinations, own: &Own<'_>, connections: &Connections<'_>) -> Option<SinkKind> {
     let places = [
         named.webhook.as_ref().map(|node| ("webhook", node.key)),
+        named.kafka.as_ref().map(|node| ("kafka", node.key)),
         named.stdout.as_ref().map(|node| ("stdout", node.key)),
     ];
     let mut places = places.into_iter().flatten();
     let Some((first, _)) = places.next() else {
-        place.fault("a sink needs a destination: `webhook` or `stdout`");
+        place.fault("a sink needs a destination: `webhook`, `kafka` or `stdout`");
         return None;
     };
     if let Some((second, at)) = places.next() {
@@ -209,6 +211,9 @@ fn kind(place: &Place<'_>, named: Destinations, own: &Own<'_>) -> Option<SinkKin
     }
     if let Some(node) = named.webhook {
         return webhook::webhook(place, node, own).map(|webhook| SinkKind::Webhook(Box::new(webhook)));
+    }
+    if let Some(node) = named.kafka {
+        return kafka::kafka(place, node, own, connections).map(|kafka| SinkKind::Kafka(Box::new(kafka)));
     }
     place.map("stdout", named.stdout);
     Some(SinkKind::Stdout)
@@ -228,25 +233,6 @@ fn labels(parent: &Place<'_>, node: Option<Node<Named<NoMapping>>>) -> BTreeMap<
         }
     }
     read
-}
-
-fn retry(parent: &Place<'_>, node: Option<Node<Retry>>) -> RetryConfig {
-    let (retry, place) = parent.map("retry", node);
-    let at = retry.schedule.as_ref().map(|node| node.at);
-    let schedule = place.texts("schedule", retry.schedule);
-    if let (Some(at), Some([])) = (at, schedule.as_deref()) {
-        place.key("schedule", at).fault("there must be at least one delay");
-    }
-    let schedule = schedule.map(|list| list.iter().filter_map(|given| given.parse(positive_duration)).collect());
-    RetryConfig {
-        schedule: schedule.unwrap_or_else(|| SCHEDULE.to_vec()),
-        jitter: place.parse("jitter", retry.jitter, jitter).unwrap_or(0.2),
-    }
-}
-
-fn jitter(text: &str) -> Result<f64, String> {
-    let share = text.parse().ok().filter(|share| (0.0..=1.0).contains(share));
-    share.ok_or_else(|| format!("expected a number from 0.0 to 1.0, found `{text}`"))
 }
 
 fn backlog(parent: &Place<'_>, node: Option<Node<Backlog>>) -> BacklogConfig {

@@ -7,6 +7,7 @@ mod disk;
 mod faults;
 mod formats;
 mod hostile;
+mod kafka;
 mod kill;
 mod listener;
 mod oracle;

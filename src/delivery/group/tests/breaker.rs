@@ -7,7 +7,7 @@ const TOKENS: [u64; 8] = [1, 2, 3, 4, 5, 6, 7, 8];
 
 /// A schedule that lasts.
 fn patient() -> SinkConfig {
-    let retry = RetryConfig { schedule: vec![SECOND * 5; 1000], jitter: 0.0 };
+    let retry = RetryConfig { schedule: Schedule::Listed(vec![SECOND * 5; 1000]), jitter: 0.0 };
     SinkConfig { concurrency: 5, retry, ..config() }
 }
 

@@ -19,7 +19,7 @@ use tokio::sync::Semaphore;
 
 use super::*;
 use crate::clock;
-use crate::config::{BacklogConfig, Format, Ordering, RetryConfig, SinkKind};
+use crate::config::{BacklogConfig, Format, Ordering, RetryConfig, Schedule, SinkKind};
 use crate::lifecycle::Task;
 use crate::store::tests::{Fixture, candidate, settings};
 use crate::store::{LetterFilter, dead_letters};
@@ -103,7 +103,7 @@ fn config() -> SinkConfig {
         labels: BTreeMap::new(),
         kind: SinkKind::Stdout,
         format: Format::Raw,
-        retry: RetryConfig { schedule: vec![SECOND * 5, SECOND * 60, SECOND * 300], jitter: 0.0 },
+        retry: RetryConfig { schedule: Schedule::Listed(vec![SECOND * 5, SECOND * 60, SECOND * 300]), jitter: 0.0 },
         concurrency: 16,
         ordering: Ordering::Lane,
         backlog: BacklogConfig { max_bytes: 1 << 40, on_full: OnFull::Expire },

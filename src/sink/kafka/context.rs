@@ -1,0 +1,117 @@
+//! What librdkafka tells beside the fate of records: errors of connections, its log, and that it needs a token.
+
+use std::error::Error;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rdkafka::client::{ClientContext, OAuthToken};
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::KafkaError;
+use rdkafka::types::RDKafkaErrorCode;
+use secrecy::{ExposeSecret, SecretString};
+use tokio::runtime::Handle;
+use tokio::time::Instant;
+
+use super::oauth::Tokens;
+use crate::config::KafkaConnection;
+
+/// The same complaint is logged this often at most.
+const COMPLAINT_EVERY: Duration = Duration::from_secs(60);
+/// A shorter property may be a word of any message.
+const SECRET_BYTES_MIN: usize = 4;
+
+/// The callbacks of one producer; they run on its own thread.
+#[derive(Clone)]
+pub(super) struct Context {
+    pub(super) reports: Arc<Reports>,
+    pub(super) tokens: Option<Arc<Tokens>>,
+    pub(super) runtime: Handle,
+}
+
+/// What a producer complained of.
+pub(super) struct Reports {
+    brokers: String,
+    secrets: Vec<SecretString>,
+    last: Mutex<Option<Trouble>>,
+    logged: Mutex<Option<(RDKafkaErrorCode, Instant)>>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Trouble {
+    pub(super) at: Instant,
+    pub(super) code: RDKafkaErrorCode,
+    pub(super) reason: String,
+}
+
+impl Trouble {
+    /// Whether it explains by itself why nothing was confirmed.
+    pub(super) fn is_definite(&self) -> bool {
+        use RDKafkaErrorCode::{Authentication, Resolve, SSL, SaslAuthenticationFailed};
+        matches!(self.code, Authentication | SaslAuthenticationFailed | SSL | Resolve)
+    }
+}
+
+impl Reports {
+    pub(super) fn new(connection: &KafkaConnection) -> Self {
+        let secrets = connection.secrets().filter(|secret| secret.expose_secret().len() >= SECRET_BYTES_MIN);
+        Self {
+            brokers: connection.brokers.join(","),
+            secrets: secrets.collect(),
+            last: Mutex::default(),
+            logged: Mutex::default(),
+        }
+    }
+
+    pub(super) fn trouble(&self) -> Option<Trouble> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// librdkafka keeps secrets out of its messages; this holds even where it does not.
+    pub(super) fn without_secrets(&self, text: &str) -> String {
+        let hide = |text: String, secret: &SecretString| text.replace(secret.expose_secret(), "***");
+        self.secrets.iter().fold(text.to_owned(), hide)
+    }
+
+    fn note(&self, code: RDKafkaErrorCode, reason: &str) {
+        let reason = self.without_secrets(reason);
+        self.log(code, &reason);
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        // It only sums up what was told about each broker, and that says why.
+        if code != RDKafkaErrorCode::AllBrokersDown || last.is_none() {
+            *last = Some(Trouble { at: Instant::now(), code, reason });
+        }
+    }
+
+    fn log(&self, code: RDKafkaErrorCode, reason: &str) {
+        let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_summary = |last| last == code || code == RDKafkaErrorCode::AllBrokersDown;
+        let is_known = logged.is_some_and(|(last, at)| is_summary(last) && at.elapsed() < COMPLAINT_EVERY);
+        if is_known {
+            tracing::debug!(brokers = self.brokers, reason, "the Kafka client still has trouble");
+        } else {
+            *logged = Some((code, Instant::now()));
+            tracing::warn!(brokers = self.brokers, reason, "the Kafka client has trouble, and tries again");
+        }
+    }
+}
+
+impl ClientContext for Context {
+    const ENABLE_REFRESH_OAUTH_TOKEN: bool = true;
+
+    /// What matters of it comes as an error too.
+    fn log(&self, _: RDKafkaLogLevel, facility: &str, message: &str) {
+        tracing::debug!(target: "librdkafka", facility, "{}", self.reports.without_secrets(message));
+    }
+
+    fn stats_raw(&self, _: &[u8]) {}
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
+        self.reports.note(code, reason);
+    }
+
+    fn generate_oauth_token(&self, _: Option<&str>) -> Result<OAuthToken, Box<dyn Error>> {
+        let tokens = self.tokens.as_ref().ok_or("OAUTHBEARER needs `oauth` in the connection")?;
+        Ok(self.runtime.block_on(tokens.for_a_client())?)
+    }
+}

@@ -1,0 +1,87 @@
+//! From a delivery to a record of Kafka.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::FutureRecord;
+use secrecy::ExposeSecret;
+
+use super::Kafka;
+use crate::config::{HeaderText, TOPIC_BYTES_MAX, is_legal_in_topics};
+use crate::event::{Delivery, Event};
+use crate::sink::{Failure, wire};
+
+/// A record, before it is copied into the producer's queue.
+pub(super) struct Record<'a> {
+    pub(super) topic: Cow<'a, str>,
+    key: Option<Cow<'a, str>>,
+    pub(super) body: Bytes,
+    headers: OwnedHeaders,
+    timestamp_ms: i64,
+}
+
+impl<'a> Record<'a> {
+    /// Fails if no record can be made of this event, whenever it is tried.
+    pub(super) fn new(sink: &'a Kafka, delivery: &'a Delivery) -> Result<Self, Failure> {
+        let topic = topic(wire::render(&sink.topic, delivery)?)?;
+        let key = match &sink.key {
+            Some(template) => Some(wire::render(template, delivery)?),
+            None => lane(&delivery.event),
+        };
+        let message = sink.encoder.encode(delivery)?;
+        let ours = message.headers.len() + 2;
+        let mut headers = OwnedHeaders::new_with_capacity(ours + sink.headers.len())
+            .insert(header("cspr-relay-id", &delivery.event.id.to_string()))
+            .insert(header("content-type", message.content_type));
+        for (name, value) in &message.headers {
+            headers = headers.insert(header(name, value));
+        }
+        for (name, value) in &sink.headers {
+            headers = match value {
+                HeaderText::Fixed(text) => headers.insert(header(name, text.current().expose_secret())),
+                HeaderText::Template(template) => {
+                    headers.insert(header(name, &wire::render_header(template, delivery)?))
+                }
+            };
+        }
+        Ok(Self { topic, key, body: message.body, headers, timestamp_ms: timestamp_ms(&delivery.event) })
+    }
+
+    /// The same in librdkafka's form.
+    pub(super) fn to_future(&self) -> FutureRecord<'_, str, [u8]> {
+        let record = FutureRecord::to(&self.topic)
+            .payload(&self.body[..])
+            .headers(self.headers.clone())
+            .timestamp(self.timestamp_ms);
+        match &self.key {
+            Some(key) => record.key(key),
+            None => record,
+        }
+    }
+}
+
+fn header<'a>(key: &'a str, value: &'a str) -> Header<'a, &'a str> {
+    Header { key, value: Some(value) }
+}
+
+fn topic(name: Cow<'_, str>) -> Result<Cow<'_, str>, Failure> {
+    let is_legal = is_legal_in_topics(&name) && name.len() <= TOPIC_BYTES_MAX && !matches!(&*name, "." | "..");
+    if is_legal { Ok(name) } else { Err(Failure::invalid("the event makes an illegal name for a topic".to_owned())) }
+}
+
+/// What keeps the events of one entity on one partition; none on streams without entities.
+fn lane(event: &Event) -> Option<Cow<'_, str>> {
+    match (&event.facts.contract_package, &event.facts.token_id) {
+        (Some(package), Some(token)) => Some(format!("{package}:{token}").into()),
+        (Some(package), None) => Some((&**package).into()),
+        (None, _) => None,
+    }
+}
+
+/// When the event happened, or else when it was accepted.
+fn timestamp_ms(event: &Event) -> i64 {
+    let said = event.facts.timestamp.as_ref().and_then(|text| text.parse::<jiff::Timestamp>().ok());
+    let accepted = i64::try_from(event.accepted_at.0).unwrap_or(i64::MAX);
+    said.map_or(accepted, jiff::Timestamp::as_millisecond).max(0)
+}

@@ -1,0 +1,95 @@
+//! Who the cluster is, and who the relay says it is.
+
+use super::super::Scene;
+use super::{Kafka, configure, distinct};
+
+const COUNT: usize = 5;
+
+/// A sink `bus` for the topic `nft`, with these properties of librdkafka.
+fn secured(kafka: &Kafka, listener: &str, properties: &str) -> String {
+    let broker = kafka.address(listener);
+    format!(
+        "  bus:\n    kafka:\n      brokers: [\"{broker}\"]\n      topic: nft\n      timeout: 4s\n      \
+         properties: {{ {properties} }}\n    retry: {{ give_up_after: 1h, jitter: 0 }}\n"
+    )
+}
+
+fn ca(kafka: &Kafka, name: &str) -> String {
+    format!("ssl.ca.location: \"{}\"", kafka.certificate(name).display())
+}
+
+pub(super) fn scram_or_plain(kafka: &Kafka, user: &str, mechanism: &str) -> String {
+    let ca = ca(kafka, "ca.crt");
+    let sasl = format!("sasl.mechanism: {mechanism}, sasl.username: {user}, sasl.password: {user}-secret");
+    secured(kafka, "SASL_SSL", &format!("security.protocol: SASL_SSL, {ca}, {sasl}"))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_kind_of_listener_takes_events() {
+    let Some(kafka) = Kafka::start(&[]).await else { return };
+    kafka.create_topic("nft", 1, 1, &[]).await;
+    let (ca, key) = (ca(&kafka, "ca.crt"), |name: &str| kafka.certificate(name).display().to_string());
+    let own =
+        format!("ssl.certificate.location: \"{}\", ssl.key.location: \"{}\"", key("client.crt"), key("client.key"));
+    let sinks = [
+        secured(&kafka, "SSL", &format!("security.protocol: SSL, {ca}")),
+        secured(&kafka, "MTLS", &format!("security.protocol: SSL, {ca}, {own}")),
+        scram_or_plain(&kafka, "bob", "SCRAM-SHA-512"),
+        scram_or_plain(&kafka, "bob", "SCRAM-SHA-256"),
+        scram_or_plain(&kafka, "alice", "PLAIN"),
+    ];
+    for (sink, number) in sinks.iter().zip(1..) {
+        let scene = Scene::new();
+        let (seed, count) = (number.to_string(), COUNT.to_string());
+        let (_emulator, url) = scene.emulator(&["--rate", "0", "--count", &count, "--seed", &seed]).await;
+        let config = configure(&scene, &url, "", &["bus"], sink);
+        let mut relay = scene.relay(&config);
+        kafka.read(&["nft"], |records| distinct(records) == COUNT * number);
+        relay.stop().await;
+        let log = relay.log();
+        assert!(!log.contains("bob-secret") && !log.contains("alice-secret"), "{log}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wrong_password_is_told_and_taken_anew_from_its_file() {
+    let Some(kafka) = Kafka::start(&[]).await else { return };
+    kafka.create_topic("nft", 1, 1, &[]).await;
+    let scene = Scene::new();
+    let (_emulator, url) = scene.emulator(&["--rate", "0", "--count", "5"]).await;
+    let password = scene.path("password");
+    std::fs::write(&password, "wrong-secret\n").unwrap();
+    let sasl = "sasl.mechanism: SCRAM-SHA-512, sasl.username: bob";
+    let from_file = format!("sasl.password: \"${{file:{}}}\"", password.display());
+    let properties = format!("security.protocol: SASL_SSL, {}, {sasl}, {from_file}", ca(&kafka, "ca.crt"));
+    let config = configure(&scene, &url, "", &["bus"], &secured(&kafka, "SASL_SSL", &properties));
+    let mut relay = super::chatty(&scene, &config);
+    relay.logs("correct the sasl properties or `oauth`").await;
+    relay.logs("cause=\"denied\"").await;
+    std::fs::write(&password, "bob-secret\n").unwrap();
+    kafka.read(&["nft"], |records| distinct(records) == 5);
+    relay.logs("the credentials of a Kafka connection changed").await;
+    relay.stop().await;
+    let log = relay.log();
+    assert!(!log.contains("bob-secret") && !log.contains("wrong-secret"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn strangers_are_not_spoken_to() {
+    let Some(kafka) = Kafka::start(&[]).await else { return };
+    kafka.create_topic("nft", 1, 1, &[]).await;
+    let (ca, stranger) = (ca(&kafka, "ca.crt"), ca(&kafka, "strangers-ca.crt"));
+    for (listener, properties, said) in [
+        ("SSL", format!("security.protocol: SSL, {stranger}"), "certificate verify failed"),
+        ("MTLS", format!("security.protocol: SSL, {ca}"), "not confirmed by the topic nft"),
+        ("SSL", "client.id: plain".to_owned(), "not confirmed by the topic nft"),
+    ] {
+        let scene = Scene::new();
+        let (_emulator, url) = scene.emulator(&["--rate", "0", "--count", "5"]).await;
+        let config = configure(&scene, &url, "", &["bus"], &secured(&kafka, listener, &properties));
+        let mut relay = super::chatty(&scene, &config);
+        relay.logs(said).await;
+        relay.logs("an attempt failed").await;
+        relay.stop().await;
+    }
+}
