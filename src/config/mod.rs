@@ -47,8 +47,9 @@ pub(crate) use routes::Found;
 pub use routes::{Condition, Key, MatchConfig, Pointer, Predicate, RouteConfig, TestConfig, TestEvent, Texts};
 pub use secret::Secret;
 pub use sinks::{
-    BacklogConfig, ClientCertificate, Format, HeaderText, OnFull, Ordering, RetryConfig, SinkConfig, SinkKind,
-    SinkName, TlsConfig, WebhookConfig,
+    AmqpBroker, AmqpConfig, AmqpLogin, BacklogConfig, ClientCertificate, ExchangeConfig, ExchangeType, Format,
+    HeaderText, OnFull, Ordering, QueueConfig, QueueType, RetryConfig, SinkConfig, SinkKind, SinkName, TlsConfig,
+    WebhookConfig,
 };
 pub use template::{Field, Template, TemplatePart};
 pub use watch::Watch;

@@ -4,6 +4,7 @@
 //! [`Template`] only the fields of the event remain. `{{{{` and `}}}}` stand for literal braces.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use super::fault::suggest;
 use super::reader::Place;
@@ -85,12 +86,30 @@ impl Template {
         self.fields().find(|field| field.is_chain_text())
     }
 
+    /// The whole text, if no field is in it.
+    pub fn literal(&self) -> Option<&str> {
+        match self.0.as_slice() {
+            [TemplatePart::Text(text)] => Some(text),
+            _ => None,
+        }
+    }
+
     fn push_text(&mut self, text: &str) {
         match self.0.last_mut() {
             _ if text.is_empty() => {}
             Some(TemplatePart::Text(before)) => before.push_str(text),
             _ => self.0.push(TemplatePart::Text(text.to_owned())),
         }
+    }
+}
+
+/// As it is written in a file, for people.
+impl fmt::Display for Template {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|part| match part {
+            TemplatePart::Text(text) => f.write_str(text),
+            TemplatePart::Field(field) => write!(f, "{{{{ {} }}}}", field.as_str()),
+        })
     }
 }
 
@@ -105,7 +124,6 @@ pub(super) struct Own<'a> {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum ChainText {
     Allowed,
-    #[expect(dead_code, reason = "for topics and exchanges: the sinks of message buses are on their way")]
     Refused,
 }
 

@@ -1,5 +1,6 @@
 //! The section `sinks`; a file for each kind.
 
+mod amqp;
 mod headers;
 mod tls;
 mod webhook;
@@ -16,6 +17,7 @@ use super::settings::GIB;
 use super::shape::{Named, NoMapping, Node, Text, shape};
 use super::template::Own;
 
+pub use amqp::{AmqpBroker, AmqpConfig, AmqpLogin, ExchangeConfig, ExchangeType, QueueConfig, QueueType};
 pub use headers::HeaderText;
 pub use tls::{ClientCertificate, TlsConfig};
 pub use webhook::WebhookConfig;
@@ -45,6 +47,7 @@ pub struct SinkConfig {
 #[derive(Clone, Debug, PartialEq)]
 pub enum SinkKind {
     Webhook(Box<WebhookConfig>),
+    Amqp(Box<AmqpConfig>),
     Stdout,
 }
 
@@ -120,6 +123,7 @@ shape! {
     Sink {
         labels: Named<NoMapping> = Form::TEXT.named("^[A-Za-z_][A-Za-z0-9_]*$"),
         webhook: webhook::Webhook,
+        amqp: amqp::Amqp,
         stdout: Stdout,
         format: NoMapping = Form::words(|| words_of(&FORMATS)),
         retry: Retry,
@@ -150,7 +154,7 @@ pub(super) fn sinks<'a>(section: Section<'a, Sink>) -> BTreeMap<SinkName, (Place
 fn sink(place: &Place<'_>, name: &str, sink: Sink) -> Option<SinkConfig> {
     let labels = labels(place, sink.labels);
     let own = Own { sink: name, labels: &labels };
-    let kind = kind(place, Destinations { webhook: sink.webhook, stdout: sink.stdout }, &own);
+    let kind = kind(place, Destinations { webhook: sink.webhook, amqp: sink.amqp, stdout: sink.stdout }, &own);
     let format = format(place, sink.format, kind.as_ref());
     Some(SinkConfig {
         format,
@@ -176,17 +180,19 @@ fn format(place: &Place<'_>, node: Option<Text>, kind: Option<&SinkKind>) -> For
 /// What a sink names as its destination; it should be one.
 struct Destinations {
     webhook: Option<Node<webhook::Webhook>>,
+    amqp: Option<Node<amqp::Amqp>>,
     stdout: Option<Node<Stdout>>,
 }
 
 fn kind(place: &Place<'_>, named: Destinations, own: &Own<'_>) -> Option<SinkKind> {
     let places = [
         named.webhook.as_ref().map(|node| ("webhook", node.key)),
+        named.amqp.as_ref().map(|node| ("amqp", node.key)),
         named.stdout.as_ref().map(|node| ("stdout", node.key)),
     ];
     let mut places = places.into_iter().flatten();
     let Some((first, _)) = places.next() else {
-        place.fault("a sink needs a destination: `webhook` or `stdout`");
+        place.fault("a sink needs a destination: `webhook`, `amqp` or `stdout`");
         return None;
     };
     if let Some((second, at)) = places.next() {
@@ -195,6 +201,9 @@ fn kind(place: &Place<'_>, named: Destinations, own: &Own<'_>) -> Option<SinkKin
     }
     if let Some(node) = named.webhook {
         return webhook::webhook(place, node, own).map(|webhook| SinkKind::Webhook(Box::new(webhook)));
+    }
+    if let Some(node) = named.amqp {
+        return amqp::amqp(place, node, own).map(|amqp| SinkKind::Amqp(Box::new(amqp)));
     }
     place.map("stdout", named.stdout);
     Some(SinkKind::Stdout)

@@ -19,7 +19,6 @@ pub(crate) enum Transport {
     Http,
     #[cfg_attr(not(test), expect(dead_code, reason = "the Kafka sink is on its way"))]
     Kafka,
-    #[cfg_attr(not(test), expect(dead_code, reason = "the AMQP sink is on its way"))]
     Amqp,
 }
 

@@ -18,9 +18,7 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use sha2::{Digest, Sha256};
 
 pub(crate) use self::encoder::{Encoder, Message, Transport, envelope, no_json};
-#[expect(unused_imports, reason = "for keys, topics and exchanges: the sinks of message buses are on their way")]
-pub(crate) use self::template::render;
-pub(crate) use self::template::render_header;
+pub(crate) use self::template::{render, render_header};
 use crate::event::Delivery;
 
 /// The longest value that is sent; a longer one is left out.

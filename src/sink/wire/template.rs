@@ -19,7 +19,6 @@ impl From<Missing> for Failure {
 }
 
 /// The text that a template makes of a delivery, with the values as they are.
-#[cfg_attr(not(test), expect(dead_code, reason = "the sinks of message buses are on their way"))]
 pub(crate) fn render<'a>(template: &'a Template, delivery: &'a Delivery) -> Result<Cow<'a, str>, Missing> {
     fill(template, delivery, |value| value)
 }
