@@ -4,7 +4,7 @@
 export PATH := $(HOME)/.cargo/bin:$(PATH)
 
 .NOTPARALLEL:
-.PHONY: help demo test lint deny bench kill-test
+.PHONY: help demo test lint deny servers bench kill-test
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 18
@@ -21,6 +21,10 @@ lint: ## format, lints, licences and sources of dependencies
 
 deny: ## licences and sources of dependencies alone
 	@scripts/deny
+
+servers: ## real servers to try sinks with, as the tests use them; prints configuration for them
+	@scripts/setup test
+	@scripts/servers/up
 
 bench: ## how fast it is here
 	@scripts/setup

@@ -2,8 +2,10 @@
 
 #![expect(clippy::expect_used, clippy::indexing_slicing, clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod amqp;
 mod editors;
 mod receivers;
 mod relay;
 mod schemas;
+mod servers;
 mod tidy;
