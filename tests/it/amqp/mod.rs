@@ -19,9 +19,9 @@ use crate::servers::rabbitmq::{Node, PASSWORD, USER, node};
 
 /// A relay's scene with a node of its own for as long as it lives, and a name for its exchange and queue.
 struct Stage {
-    scene: Scene,
     node: MutexGuard<'static, Option<Node>>,
     name: String,
+    scene: Scene,
 }
 
 impl Stage {

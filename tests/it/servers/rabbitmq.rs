@@ -18,13 +18,15 @@ const CLIENT_TIMEOUT: Duration = Duration::from_secs(30);
 
 static NODE: Mutex<Option<Node>> = Mutex::const_new(None);
 
-/// A node, and what was done to it. Whoever has it may fill it and close its connections.
+/// A node, and what was done to it. Whoever has it may kill it, stop it and fill it.
 pub(crate) struct Node {
     server: Server,
     pub(crate) amqp: u16,
     pub(crate) amqps: u16,
     /// Certificates: `ca`, `client`, `strangerca`, each with `.crt`, and `.key`.
     pub(crate) tls: PathBuf,
+    is_running: bool,
+    is_paused: bool,
 }
 
 /// The node, running and in order; nobody else has it meanwhile. `None`: RabbitMQ is not installed. Needs a runtime
@@ -34,7 +36,8 @@ pub(crate) async fn node() -> Option<MutexGuard<'static, Option<Node>>> {
     if node.is_none() {
         *node = block_in_place(Node::start);
     }
-    node.is_some().then_some(node)
+    node.as_mut()?.heal();
+    Some(node)
 }
 
 impl Node {
@@ -46,7 +49,17 @@ impl Node {
         };
         let (amqp, amqps) = (place("amqp").parse().unwrap(), place("amqps").parse().unwrap());
         let tls = place("tls").into();
-        Some(Self { server, amqp, amqps, tls })
+        Some(Self { server, amqp, amqps, tls, is_running: true, is_paused: false })
+    }
+
+    /// What an earlier test that failed may have left.
+    fn heal(&mut self) {
+        if self.is_paused {
+            self.resume();
+        }
+        if !self.is_running {
+            self.restart();
+        }
     }
 
     pub(crate) fn command(&mut self, line: &str) -> String {
@@ -56,6 +69,28 @@ impl Node {
     /// As `rabbitmqctl`; arguments cannot have spaces in them.
     pub(crate) fn ctl(&mut self, line: &str) -> String {
         self.command(&format!("ctl {line}"))
+    }
+
+    /// As `kill -9`.
+    pub(crate) fn kill(&mut self) {
+        self.is_running = false;
+        self.command("kill9");
+    }
+
+    pub(crate) fn restart(&mut self) {
+        self.command("start");
+        self.is_running = true;
+    }
+
+    /// Stops the process where it is; its sockets stay open.
+    pub(crate) fn pause(&mut self) {
+        self.command("pause");
+        self.is_paused = true;
+    }
+
+    pub(crate) fn resume(&mut self) {
+        self.command("resume");
+        self.is_paused = false;
     }
 
     /// A channel of a client that talks to it in plain.
