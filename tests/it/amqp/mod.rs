@@ -4,6 +4,7 @@
 
 mod contract;
 mod refusals;
+mod tour;
 mod trouble;
 
 use std::collections::BTreeSet;

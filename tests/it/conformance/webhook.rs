@@ -12,7 +12,7 @@ use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
@@ -55,24 +55,26 @@ impl Webhook {
             let mut connections = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
                 let (shared, acceptor) = (Arc::clone(&shared), acceptor.clone());
-                connections.spawn(async move {
-                    let mut first = [0];
-                    // A TLS connection begins with a record of type 22.
-                    match stream.peek(&mut first).await {
-                        Ok(1) if first == [22] => {
-                            if let Ok(stream) = acceptor.accept(stream).await {
-                                converse(stream, shared).await;
-                            }
-                        }
-                        _ => converse(stream, shared).await,
-                    }
-                });
+                connections.spawn(greet(stream, acceptor, shared));
             }
         });
     }
 
     fn feel(&self, mood: Mood) {
         self.shared.mood.send_replace(mood);
+    }
+}
+
+/// In plain or with TLS, whichever the relay speaks: a TLS connection begins with a record of type 22.
+async fn greet(stream: TcpStream, acceptor: TlsAcceptor, shared: Arc<Shared>) {
+    let mut first = [0];
+    match stream.peek(&mut first).await {
+        Ok(1) if first == [22] => {
+            if let Ok(stream) = acceptor.accept(stream).await {
+                converse(stream, shared).await;
+            }
+        }
+        _ => converse(stream, shared).await,
     }
 }
 
