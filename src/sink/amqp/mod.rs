@@ -19,6 +19,7 @@ mod tests;
 mod topology;
 
 use std::future::Future;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -49,9 +50,14 @@ pub(super) struct Amqp {
 }
 
 impl Amqp {
-    /// Fails if a TLS file is missing or broken.
+    /// Fails if a broker's address must not be dialled or a TLS file is missing or broken.
     pub(super) fn new(encoder: Encoder, config: &AmqpConfig, egress: &EgressConfig) -> anyhow::Result<Self> {
         let name = encoder.sink.clone();
+        let guard = Guard::new(egress);
+        // An address that stands in the URI itself is known now.
+        for address in config.brokers.iter().filter_map(|broker| broker.host.parse::<IpAddr>().ok()) {
+            guard.check(address)?;
+        }
         if config.brokers.iter().any(|broker| broker.is_tls) {
             tls::client_config(&config.tls).context("setting up TLS")?;
             if config.tls.dangerous_accept_any_certificate {
@@ -64,7 +70,7 @@ impl Amqp {
         let headers = config.headers.iter().map(|(name, value)| (name.as_str().into(), value.clone())).collect();
         let (exchange, routing_key) = (config.exchange.clone(), config.routing_key.clone());
         Ok(Self {
-            link: Link::new(&name, config, Guard::new(egress)),
+            link: Link::new(&name, config, guard),
             form: Form { encoder, exchange, routing_key, headers },
             timeout: config.timeout,
         })

@@ -1,9 +1,11 @@
 //! What a delivery looks like as a message. What a broker makes of it is tested against a real one, in `tests/it`.
 
 use lapin::types::AMQPValue;
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpListener;
 
 use super::*;
-use crate::config::{Field, Format, HeaderText, Secret, Template, TemplatePart};
+use crate::config::{AmqpBroker, AmqpLogin, Field, Format, HeaderText, Secret, Template, TemplatePart, TlsConfig};
 use crate::sink::tests::delivery;
 use crate::sink::wire::Transport;
 
@@ -64,4 +66,53 @@ fn what_amqp_cannot_hold_is_left_out_or_refused() {
     long.event = event.into();
     let form = form(text("k"));
     assert_eq!(*form.message(&long).unwrap().properties.kind(), None);
+}
+
+fn sink(host: &str, port: u16) -> anyhow::Result<Amqp> {
+    let broker = AmqpBroker { is_tls: false, host: host.to_owned(), port, vhost: "/".to_owned() };
+    let login = AmqpLogin::Password { username: Secret::literal("relay"), password: Secret::literal("hunter2") };
+    let config = AmqpConfig {
+        brokers: vec![broker],
+        login,
+        exchange: text("casper.nft"),
+        routing_key: text("key"),
+        declare: None,
+        headers: Vec::new(),
+        tls: TlsConfig::default(),
+        heartbeat_seconds: 30,
+        timeout: Duration::from_millis(500),
+    };
+    Amqp::new(Encoder::new("rabbit", Format::Raw, Transport::Amqp), &config, &EgressConfig::default())
+}
+
+fn failed(outcome: Outcome) -> Failure {
+    match outcome {
+        Outcome::Retry { failure, after: None } => failure,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silent_broker_is_given_up_and_its_socket_closed() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let failure = failed(sink("127.0.0.1", port).unwrap().deliver(&delivery("1")).await);
+    assert_eq!(failure.cause, Cause::Timeout);
+    assert_eq!(failure.detail, format!("127.0.0.1:{port}: the broker did not answer in time"));
+    let (mut socket, _) = listener.accept().await.unwrap();
+    let mut said = Vec::new();
+    let closed = tokio::time::timeout(Duration::from_secs(20), socket.read_to_end(&mut said)).await;
+    assert!(closed.is_ok(), "nothing of the attempt goes on");
+    assert!(said.starts_with(b"AMQP"), "{said:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn failures_to_connect_are_told_apart() {
+    let unbound = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
+    let refused = failed(sink("127.0.0.1", unbound).unwrap().deliver(&delivery("1")).await);
+    assert_eq!(refused.cause, Cause::Connect);
+    let unknown = failed(sink("broker.invalid", 5672).unwrap().deliver(&delivery("1")).await);
+    assert_eq!(unknown.cause, Cause::Dns);
+    let forbidden = sink("169.254.169.254", 5672).err().unwrap().to_string();
+    assert!(forbidden.contains("link-local"), "{forbidden}");
 }
