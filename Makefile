@@ -22,6 +22,10 @@ lint: ## format, lints, licences and sources of dependencies
 deny: ## licences and sources of dependencies alone
 	@scripts/deny
 
+servers: ## real servers to try sinks with, as the tests use them; prints configuration for them
+	@scripts/setup test
+	@scripts/servers/up
+
 bench: ## how fast it is here
 	@scripts/setup
 	cargo bench --locked

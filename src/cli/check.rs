@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
 use super::{FAILED, check_tests};
-use crate::config::{self, Config, Fault, Faults, Loaded, Severity, SinkKind};
+use crate::config::{self, AmqpConfig, Config, Fault, Faults, Loaded, Severity, SinkKind};
 use crate::route::{self, Plan};
 
 /// The exit code for a configuration with faults.
@@ -135,11 +135,16 @@ fn sinks(config: &Config) -> String {
         let kind = match &sink.kind {
             SinkKind::Webhook(webhook) => format!("webhook to {}", webhook.url.origin().ascii_serialization()),
             SinkKind::Kafka(kafka) => format!("Kafka at {}", kafka.connection.brokers.join(", ")),
+            SinkKind::Amqp(amqp) => format!("AMQP to exchange `{}` at {}", amqp.exchange, hosts(amqp)),
             SinkKind::Stdout => "stdout".to_owned(),
         };
         text.push_str(&format!("  {name}: {kind}\n"));
     }
     text
+}
+
+fn hosts(amqp: &AmqpConfig) -> String {
+    amqp.brokers.iter().map(|broker| format!("{}:{}", broker.host, broker.port)).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]

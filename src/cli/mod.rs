@@ -136,9 +136,13 @@ fn report(error: &anyhow::Error, code: u8) -> ExitCode {
     code.into()
 }
 
+/// What libraries say that would put payloads into the log; the sink that uses them says the rest. `--log-level` can
+/// name them to hear them all the same.
+const SILENCED: &str = "lapin=off";
+
 impl Log {
     fn start(&self, writer: BoxMakeWriter, has_colours: bool) -> anyhow::Result<()> {
-        let filter = EnvFilter::try_new(&self.log_level)
+        let filter = EnvFilter::try_new(format!("{SILENCED},{}", self.log_level))
             .map_err(|error| anyhow::anyhow!("--log-level {}: {error}; try `info` or `debug`", self.log_level))?;
         let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
         if self.log_json {

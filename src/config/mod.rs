@@ -49,8 +49,9 @@ pub(crate) use routes::Found;
 pub use routes::{Condition, Key, MatchConfig, Pointer, Predicate, RouteConfig, TestConfig, TestEvent, Texts};
 pub use secret::Secret;
 pub use sinks::{
-    BacklogConfig, ClientCertificate, Format, HeaderText, KafkaConfig, OnFull, Ordering, RetryConfig, Schedule,
-    SinkConfig, SinkKind, SinkName, TlsConfig, WebhookConfig,
+    AmqpBroker, AmqpConfig, AmqpLogin, BacklogConfig, ClientCertificate, ExchangeConfig, ExchangeType, Format,
+    HeaderText, KafkaConfig, OnFull, Ordering, QueueConfig, QueueType, RetryConfig, Schedule, SinkConfig, SinkKind,
+    SinkName, TlsConfig, WebhookConfig,
 };
 pub(crate) use sinks::{TOPIC_BYTES_MAX, is_legal_in_topics};
 pub use template::{Field, Template, TemplatePart};

@@ -4,6 +4,7 @@
 //! [`Template`] only the fields of the event remain. `{{{{` and `}}}}` stand for literal braces.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use super::fault::suggest;
 use super::reader::Place;
@@ -99,12 +100,30 @@ impl Template {
         self.fields().find(|field| field.is_chain_text())
     }
 
+    /// The whole text, if no field is in it.
+    pub fn literal(&self) -> Option<&str> {
+        match self.0.as_slice() {
+            [TemplatePart::Text(text)] => Some(text),
+            _ => None,
+        }
+    }
+
     fn push_text(&mut self, text: &str) {
         match self.0.last_mut() {
             _ if text.is_empty() => {}
             Some(TemplatePart::Text(before)) => before.push_str(text),
             _ => self.0.push(TemplatePart::Text(text.to_owned())),
         }
+    }
+}
+
+/// As it is written in a file, for people.
+impl fmt::Display for Template {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|part| match part {
+            TemplatePart::Text(text) => f.write_str(text),
+            TemplatePart::Field(field) => write!(f, "{{{{ {} }}}}", field.as_str()),
+        })
     }
 }
 

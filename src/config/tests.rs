@@ -23,6 +23,8 @@ fn environment(name: &str) -> Option<String> {
     match name {
         "API_KEY" | "CSPR_CLOUD_API_KEY" => Some("the-key".into()),
         "KAFKA_PASSWORD" | "OAUTH_CLIENT_SECRET" => Some("hunter2".into()),
+        "RABBIT_PASSWORD" => Some("the-password".into()),
+        "RABBIT_CA_FILE" | "RABBIT_CERT_FILE" | "RABBIT_KEY_FILE" => Some("/dev/null".into()),
         "MARKET_SECRET"
         | "MARKET_SECRET_NEXT"
         | "HOOK_SECRET"

@@ -3,10 +3,13 @@
 //! A sink keeps no queue and makes no second try of its own. It holds what is worth sharing between attempts
 //! (connections, credentials) and nothing else.
 
+mod amqp;
+mod egress;
 mod kafka;
 mod stdout;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod webhook;
 mod wire;
 
@@ -17,6 +20,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 
+use self::amqp::Amqp;
 use self::kafka::Kafka;
 pub(crate) use self::kafka::Producers;
 use self::stdout::Stdout;
@@ -25,6 +29,9 @@ use self::wire::{Encoder, Transport};
 use crate::clock::Clock;
 use crate::config::{EgressConfig, SinkConfig, SinkKind, SinkName};
 use crate::event::Delivery;
+
+/// What is kept of an answer, after escaping.
+const KEPT_BYTES_MAX: usize = 1024;
 
 /// A destination of one kind.
 pub(crate) trait Sink: Send + Sync + 'static {
@@ -50,6 +57,10 @@ pub(crate) fn build(
         SinkKind::Kafka(kafka) => {
             let encoder = Encoder::new(&name.0, config.format, Transport::Kafka);
             Kafka::new(encoder, kafka, producers, clock).map(|sink| Arc::new(sink) as _)
+        }
+        SinkKind::Amqp(amqp) => {
+            let encoder = Encoder::new(&name.0, config.format, Transport::Amqp);
+            Amqp::new(encoder, amqp, egress).map(|sink| Arc::new(sink) as _)
         }
         SinkKind::Stdout => Stdout::new(&name.0, config.format).map(|sink| Arc::new(sink) as _),
     };
@@ -128,4 +139,24 @@ impl Cause {
             Self::Panic => "panic",
         }
     }
+}
+
+/// At most [`KEPT_BYTES_MAX`] bytes on one line, safe to print on a terminal.
+fn escape(body: &[u8]) -> String {
+    let mut text = String::new();
+    for letter in String::from_utf8_lossy(body).chars() {
+        let before = text.len();
+        // Line separators and marks that turn the direction of writing deceive a reader as control characters do.
+        let is_deceptive = matches!(letter, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
+        if letter.is_control() || is_deceptive {
+            text.extend(letter.escape_default());
+        } else {
+            text.push(letter);
+        }
+        if text.len() > KEPT_BYTES_MAX {
+            text.truncate(before);
+            break;
+        }
+    }
+    text
 }

@@ -10,6 +10,17 @@ use crate::schemas::validate;
 
 /// Files below `tests/config` that a schema takes and `check` does not, and why.
 const BEYOND_A_SCHEMA: &[(&str, &str)] = &[
+    ("amqp_chain_text_in_an_exchange", "what a template may name depends on its place"),
+    ("amqp_declared_default_exchange", "one key restricts another"),
+    ("amqp_declared_many_exchanges", "one key restricts another"),
+    ("amqp_direct_queue_without_key", "one key restricts another"),
+    ("amqp_half_a_login", "one key needs another"),
+    ("amqp_heartbeat", "which durations are allowed"),
+    ("amqp_long_name", "the length in bytes"),
+    ("amqp_quorum_queue_not_durable", "one key restricts another"),
+    ("amqp_two_kinds_of_uri", "one key excludes another"),
+    ("amqp_uri_options", "the parts of a URI"),
+    ("amqp_virtual_host", "the parts of a URI"),
     ("bad_range", "how long a prefix may be depends on the address"),
     ("broken_reference", "references are expanded later"),
     ("byte_order", "names are defined elsewhere"),

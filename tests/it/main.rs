@@ -2,6 +2,8 @@
 
 #![expect(clippy::expect_used, clippy::indexing_slicing, clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod amqp;
+mod conformance;
 mod editors;
 mod receivers;
 mod relay;

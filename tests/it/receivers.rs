@@ -21,7 +21,7 @@ const BODY: &str = include_str!("../fixtures/nft-tokens.created.json");
 const START_TIMEOUT: Duration = Duration::from_secs(240);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 /// What `scripts/receiver` ends with when a tool is missing.
-const TOOL_MISSING: i32 = 69;
+pub(crate) const TOOL_MISSING: i32 = 69;
 
 /// One post, and what has to come of it.
 #[derive(Clone, Copy)]

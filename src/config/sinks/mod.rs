@@ -1,5 +1,6 @@
 //! The section `sinks`; a file for each kind.
 
+mod amqp;
 mod headers;
 mod kafka;
 mod retry;
@@ -18,6 +19,7 @@ use super::settings::GIB;
 use super::shape::{Named, NoMapping, Node, Text, shape};
 use super::template::{Own, Template};
 
+pub use amqp::{AmqpBroker, AmqpConfig, AmqpLogin, ExchangeConfig, ExchangeType, QueueConfig, QueueType};
 pub use headers::HeaderText;
 pub use kafka::KafkaConfig;
 pub(crate) use kafka::{TOPIC_BYTES_MAX, is_legal_in_topics};
@@ -51,6 +53,7 @@ pub struct SinkConfig {
 pub enum SinkKind {
     Webhook(Box<WebhookConfig>),
     Kafka(Box<KafkaConfig>),
+    Amqp(Box<AmqpConfig>),
     Stdout,
 }
 
@@ -60,6 +63,7 @@ impl SinkConfig {
         let (headers, others) = match &self.kind {
             SinkKind::Webhook(webhook) => (webhook.headers.as_slice(), [None, None]),
             SinkKind::Kafka(kafka) => (kafka.headers.as_slice(), [Some(&kafka.topic), kafka.key.as_ref()]),
+            SinkKind::Amqp(amqp) => (amqp.headers.as_slice(), [Some(&amqp.exchange), Some(&amqp.routing_key)]),
             SinkKind::Stdout => (&[][..], [None, None]),
         };
         let headers = headers.iter().filter_map(|(_, value)| match value {
@@ -74,7 +78,7 @@ impl SinkKind {
     /// A message bus takes a whole stream in one piece and confirms it in batches, so what a webhook would call a
     /// load test is its normal day.
     fn is_bus(&self) -> bool {
-        matches!(self, Self::Kafka(_))
+        matches!(self, Self::Kafka(_) | Self::Amqp(_))
     }
 }
 
@@ -130,6 +134,7 @@ shape! {
         labels: Named<NoMapping> = Form::TEXT.named("^[A-Za-z_][A-Za-z0-9_]*$"),
         webhook: webhook::Webhook,
         kafka: kafka::Kafka,
+        amqp: amqp::Amqp,
         stdout: Stdout,
         format: NoMapping = Form::words(|| words_of(&FORMATS)),
         retry: retry::Retry,
@@ -161,7 +166,7 @@ pub(super) fn sinks<'a>(
 fn sink(place: &Place<'_>, name: &str, sink: Sink, connections: &Connections<'_>) -> Option<SinkConfig> {
     let labels = labels(place, sink.labels);
     let own = Own { sink: name, labels: &labels };
-    let destinations = Destinations { webhook: sink.webhook, kafka: sink.kafka, stdout: sink.stdout };
+    let destinations = Destinations { webhook: sink.webhook, kafka: sink.kafka, amqp: sink.amqp, stdout: sink.stdout };
     let kind = kind(place, destinations, &own, connections);
     let is_bus = kind.as_ref().is_some_and(SinkKind::is_bus);
     let concurrency = if is_bus { CONCURRENCY_OF_A_BUS } else { CONCURRENCY };
@@ -191,6 +196,7 @@ fn format(place: &Place<'_>, node: Option<Text>, kind: Option<&SinkKind>) -> For
 struct Destinations {
     webhook: Option<Node<webhook::Webhook>>,
     kafka: Option<Node<kafka::Kafka>>,
+    amqp: Option<Node<amqp::Amqp>>,
     stdout: Option<Node<Stdout>>,
 }
 
@@ -198,11 +204,12 @@ fn kind(place: &Place<'_>, named: Destinations, own: &Own<'_>, connections: &Con
     let places = [
         named.webhook.as_ref().map(|node| ("webhook", node.key)),
         named.kafka.as_ref().map(|node| ("kafka", node.key)),
+        named.amqp.as_ref().map(|node| ("amqp", node.key)),
         named.stdout.as_ref().map(|node| ("stdout", node.key)),
     ];
     let mut places = places.into_iter().flatten();
     let Some((first, _)) = places.next() else {
-        place.fault("a sink needs a destination: `webhook`, `kafka` or `stdout`");
+        place.fault("a sink needs a destination: `webhook`, `kafka`, `amqp` or `stdout`");
         return None;
     };
     if let Some((second, at)) = places.next() {
@@ -214,6 +221,9 @@ fn kind(place: &Place<'_>, named: Destinations, own: &Own<'_>, connections: &Con
     }
     if let Some(node) = named.kafka {
         return kafka::kafka(place, node, own, connections).map(|kafka| SinkKind::Kafka(Box::new(kafka)));
+    }
+    if let Some(node) = named.amqp {
+        return amqp::amqp(place, node, own).map(|amqp| SinkKind::Amqp(Box::new(amqp)));
     }
     place.map("stdout", named.stdout);
     Some(SinkKind::Stdout)

@@ -9,8 +9,8 @@ use anyhow::Context;
 use reqwest::{Certificate, Client, Identity};
 use tokio::time::Instant;
 
-use super::egress::Guard;
 use crate::config::{TlsConfig, WebhookConfig};
+use crate::sink::egress::Guard;
 
 /// How often the TLS files are looked at; a change takes effect with the next new connection after that.
 const FILES_CHECKED_EVERY: Duration = Duration::from_secs(5);

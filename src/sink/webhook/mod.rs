@@ -10,7 +10,6 @@
 
 mod answer;
 mod client;
-mod egress;
 mod follow;
 #[cfg(test)]
 mod tests;
@@ -27,8 +26,8 @@ use tokio::time::Instant;
 
 use self::answer::Judge;
 use self::client::Clients;
-use self::egress::Guard;
 use self::follow::Follow;
+use super::egress::Guard;
 use super::wire::{self, Encoder, Message};
 use super::{Cause, Failure, Outcome, Sink};
 use crate::clock::Clock;
@@ -178,7 +177,7 @@ impl Sink for Webhook {
 }
 
 /// The address that the URL names itself, which no resolver will see.
-fn literal_address(url: &Url) -> Option<IpAddr> {
+pub(super) fn literal_address(url: &Url) -> Option<IpAddr> {
     let host = url.host_str()?;
     host.trim_start_matches('[').trim_end_matches(']').parse().ok()
 }

@@ -18,7 +18,6 @@ const JSON: &str = "application/json";
 pub(crate) enum Transport {
     Http,
     Kafka,
-    #[cfg_attr(not(test), expect(dead_code, reason = "the AMQP sink is on its way"))]
     Amqp,
 }
 

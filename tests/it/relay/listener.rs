@@ -18,26 +18,26 @@ use super::SECRET;
 
 /// What came with one request.
 #[derive(Clone, Debug)]
-pub(super) struct Arrival {
-    pub(super) at: Instant,
-    pub(super) id: Box<str>,
+pub(crate) struct Arrival {
+    pub(crate) at: Instant,
+    pub(crate) id: Box<str>,
     /// As it came: epoch and number.
-    pub(super) sequence: Box<str>,
-    pub(super) number: u64,
+    pub(crate) sequence: Box<str>,
+    pub(crate) number: u64,
     /// Stream, package and token.
-    pub(super) lane: Box<str>,
-    pub(super) token: Box<str>,
-    pub(super) attempt: u32,
+    pub(crate) lane: Box<str>,
+    pub(crate) token: Box<str>,
+    pub(crate) attempt: u32,
     /// Which process of the relay sent it.
-    pub(super) life: u64,
-    pub(super) digest: [u8; 32],
-    pub(super) is_signed: bool,
+    pub(crate) life: u64,
+    pub(crate) digest: [u8; 32],
+    pub(crate) is_signed: bool,
     /// 0: none was given.
-    pub(super) answer: u16,
+    pub(crate) answer: u16,
 }
 
 impl Arrival {
-    pub(super) fn is_received(&self) -> bool {
+    pub(crate) fn is_received(&self) -> bool {
         (200..300).contains(&self.answer)
     }
 }
@@ -45,7 +45,7 @@ impl Arrival {
 type Script = Box<dyn FnMut(&Arrival) -> u16 + Send>;
 
 /// Given instead of a status: no answer at all.
-pub(super) const HANG: u16 = 0;
+pub(crate) const HANG: u16 = 0;
 
 struct Shared {
     key: standardwebhooks::Webhook,
@@ -54,7 +54,7 @@ struct Shared {
 }
 
 /// A sink that listens as long as it lives.
-pub(super) struct Listener {
+pub(crate) struct Listener {
     url: String,
     shared: Arc<Shared>,
     _serving: JoinSet<()>,
@@ -62,12 +62,12 @@ pub(super) struct Listener {
 
 impl Listener {
     /// One that takes everything.
-    pub(super) async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::answering(|_| 204).await
     }
 
     /// One that answers as `script` says.
-    pub(super) async fn answering(script: impl FnMut(&Arrival) -> u16 + Send + 'static) -> Self {
+    pub(crate) async fn answering(script: impl FnMut(&Arrival) -> u16 + Send + 'static) -> Self {
         let shared = Arc::new(Shared {
             key: standardwebhooks::Webhook::new(SECRET).unwrap(),
             script: Mutex::new(Box::new(script)),
@@ -81,25 +81,25 @@ impl Listener {
         Self { url, shared, _serving: serving }
     }
 
-    pub(super) fn url(&self) -> &str {
+    pub(crate) fn url(&self) -> &str {
         &self.url
     }
 
     /// From now on it answers so.
-    pub(super) fn answer(&self, script: impl FnMut(&Arrival) -> u16 + Send + 'static) {
+    pub(crate) fn answer(&self, script: impl FnMut(&Arrival) -> u16 + Send + 'static) {
         *self.shared.script.lock().unwrap() = Box::new(script);
     }
 
-    pub(super) fn arrivals(&self) -> Vec<Arrival> {
+    pub(crate) fn arrivals(&self) -> Vec<Arrival> {
         self.shared.arrivals.lock().unwrap().clone()
     }
 
     /// How many of the arrivals are such.
-    pub(super) fn count(&self, is_such: impl Fn(&Arrival) -> bool) -> usize {
+    pub(crate) fn count(&self, is_such: impl Fn(&Arrival) -> bool) -> usize {
         self.shared.arrivals.lock().unwrap().iter().filter(|arrival| is_such(arrival)).count()
     }
 
-    pub(super) fn received(&self) -> usize {
+    pub(crate) fn received(&self) -> usize {
         self.count(Arrival::is_received)
     }
 }

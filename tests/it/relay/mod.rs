@@ -9,14 +9,14 @@ mod formats;
 mod hostile;
 mod kafka;
 mod kill;
-mod listener;
-mod oracle;
+pub(crate) mod listener;
+pub(crate) mod oracle;
 mod order;
 mod real;
 mod reload;
 mod start;
 mod stop;
-mod store;
+pub(crate) mod store;
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -28,24 +28,24 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::receivers::leave_out;
 
-const BINARY: &str = env!("CARGO_BIN_EXE_cspr-relay");
-const SECRET: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
+pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_cspr-relay");
+pub(crate) const SECRET: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
 /// Generous, since a busy machine is no fault of the relay; nothing waits this long when all is well.
-const DEADLINE: Duration = Duration::from_secs(60);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 const NFT_TOKENS: &[&str] = &["nft-tokens"];
-const POLL: Duration = Duration::from_millis(10);
+pub(crate) const POLL: Duration = Duration::from_millis(10);
 /// Lines of each log that a failed test shows.
 const TAIL_LINES: usize = 30;
 
 /// A directory with the configuration, the data and the logs of one test.
-struct Scene {
+pub(crate) struct Scene {
     directory: tempfile::TempDir,
     processes: std::cell::Cell<usize>,
 }
 
 /// A running relay or emulator; killed when dropped, and its log shown if the test failed.
-struct Process {
-    child: Child,
+pub(crate) struct Process {
+    pub(crate) child: Child,
     log: PathBuf,
     out: PathBuf,
 }
@@ -61,27 +61,27 @@ struct Setup<'a> {
 }
 
 impl Scene {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { directory: tempfile::tempdir().unwrap(), processes: 0.into() }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 
-    fn data(&self) -> PathBuf {
+    pub(crate) fn data(&self) -> PathBuf {
         self.path("data")
     }
 
     /// A file with these lines, for `emulate --replay`.
-    fn lines(&self, lines: &[String]) -> String {
+    pub(crate) fn lines(&self, lines: &[String]) -> String {
         let path = self.path("messages.jsonl");
         fs::write(&path, lines.join("\n")).unwrap();
         path.to_str().unwrap().to_owned()
     }
 
     /// Starts an emulator of `nft-tokens` with these further arguments and gives its address.
-    async fn emulator(&self, arguments: &[&str]) -> (Process, String) {
+    pub(crate) async fn emulator(&self, arguments: &[&str]) -> (Process, String) {
         self.emulator_of_all(&[&["--stream", "nft-tokens"], arguments].concat()).await
     }
 
@@ -123,18 +123,24 @@ impl Scene {
         path
     }
 
-    fn relay(&self, config: &Path) -> Process {
+    pub(crate) fn relay(&self, config: &Path) -> Process {
         self.relay_in_life(config, 1, "")
     }
 
     /// A relay whose requests say which life of it they come from, with these kill points.
-    fn relay_in_life(&self, config: &Path, life: u64, kill_points: &str) -> Process {
+    pub(crate) fn relay_in_life(&self, config: &Path, life: u64, kill_points: &str) -> Process {
         let mut command = Command::new(BINARY);
         command.args(["run", "--config"]).arg(config).env("LIFE", life.to_string()).env("FAILPOINTS", kill_points);
         self.spawn("relay", &mut command)
     }
 
-    fn spawn(&self, name: &str, command: &mut Command) -> Process {
+    /// A relay with these further arguments.
+    pub(crate) fn relay_with(&self, config: &Path, arguments: &[&str]) -> Process {
+        let mut command = Command::new(BINARY);
+        self.spawn("relay", command.args(arguments).args(["run", "--config"]).arg(config))
+    }
+
+    pub(crate) fn spawn(&self, name: &str, command: &mut Command) -> Process {
         let number = self.processes.replace(self.processes.get() + 1);
         let (log, out) = (self.path(&format!("{number}-{name}.log")), self.path(&format!("{number}-{name}.out")));
         let (stdout, stderr) = (File::create(&out).unwrap(), File::create(&log).unwrap());
@@ -144,7 +150,7 @@ impl Scene {
 }
 
 impl Process {
-    fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         String::from_utf8_lossy(&fs::read(&self.log).unwrap()).into_owned()
     }
 
@@ -154,12 +160,12 @@ impl Process {
     }
 
     /// Waits until the log holds this text.
-    async fn logs(&self, text: &str) {
+    pub(crate) async fn logs(&self, text: &str) {
         until(&format!("the log says: {text}"), || self.log().contains(text)).await;
     }
 
     /// As `kill -9`.
-    async fn kill(&mut self) {
+    pub(crate) async fn kill(&mut self) {
         self.child.kill().await.unwrap();
     }
 
@@ -175,12 +181,12 @@ impl Process {
     }
 
     /// Waits for its end; the exit code, `None` after a signal.
-    async fn ended(&mut self) -> Option<i32> {
+    pub(crate) async fn ended(&mut self) -> Option<i32> {
         timeout(DEADLINE, self.child.wait()).await.expect("it ends in time").unwrap().code()
     }
 
     /// Stops it politely: it must end well, and must never have panicked.
-    async fn stop(&mut self) {
+    pub(crate) async fn stop(&mut self) {
         self.terminate().await;
         assert_eq!(self.ended().await, Some(0), "a polite stop ends well");
         assert!(!self.log().contains("panicked"), "{}", self.log());
@@ -200,11 +206,11 @@ impl Drop for Process {
 }
 
 /// Waits until something is so.
-async fn until(what: &str, is_so: impl FnMut() -> bool) {
+pub(crate) async fn until(what: &str, is_so: impl FnMut() -> bool) {
     within(DEADLINE, what, is_so).await;
 }
 
-async fn within(deadline: Duration, what: &str, mut is_so: impl FnMut() -> bool) {
+pub(crate) async fn within(deadline: Duration, what: &str, mut is_so: impl FnMut() -> bool) {
     let start = Instant::now();
     while !is_so() {
         assert!(start.elapsed() < deadline, "not within {deadline:?}: {what}");
@@ -213,7 +219,7 @@ async fn within(deadline: Duration, what: &str, mut is_so: impl FnMut() -> bool)
 }
 
 /// A message of `nft-tokens` about `token`; `n` makes it an event of its own.
-fn message(token: &str, n: u32) -> String {
+pub(crate) fn message(token: &str, n: u32) -> String {
     let package = "5341882bae97a7368cdb007faa9f25735d2780d601114f82907fd83af2e9f508";
     let owner = "66b1b6b393e5aed08be0759d52c484ba2921c844cc0918d5b8bb02849bb833d4";
     format!(

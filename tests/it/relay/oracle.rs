@@ -14,7 +14,7 @@ use super::listener::Arrival;
 use super::store::Database;
 
 /// What may be sent twice because of one kill: what was in flight, and what was confirmed but not yet recorded.
-pub(super) const REPEATS_PER_KILL_MAX: usize = 500;
+pub(crate) const REPEATS_PER_KILL_MAX: usize = 500;
 
 /// A line of the emulator's record.
 #[derive(Deserialize)]
@@ -25,25 +25,25 @@ struct Line<'a> {
 }
 
 /// The digests of all messages that an emulator sent, with the time of the first sending.
-pub(super) struct Sent(HashMap<[u8; 32], u64>);
+pub(crate) struct Sent(HashMap<[u8; 32], u64>);
 
 impl Sent {
-    pub(super) fn read(record: &Path) -> Self {
+    pub(crate) fn read(record: &Path) -> Self {
         let text = std::fs::read_to_string(record).unwrap();
         let lines = text.lines().map(|line| serde_json::from_str::<Line<'_>>(line).unwrap());
         Self(lines.map(|line| (digest(line.message.get()), line.sent_at_ms)).collect())
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.0.len()
     }
 
-    pub(super) fn has(&self, digest: &[u8; 32]) -> bool {
+    pub(crate) fn has(&self, digest: &[u8; 32]) -> bool {
         self.0.contains_key(digest)
     }
 
     /// Those sent at or after a time in milliseconds since 1970.
-    pub(super) fn since(&self, at_ms: u64) -> HashSet<[u8; 32]> {
+    pub(crate) fn since(&self, at_ms: u64) -> HashSet<[u8; 32]> {
         self.0.iter().filter(|(_, sent_at_ms)| **sent_at_ms >= at_ms).map(|(digest, _)| *digest).collect()
     }
 }
@@ -54,14 +54,14 @@ fn digest(message: &str) -> [u8; 32] {
 
 /// What was found about one sink, beyond that all is well.
 #[derive(Debug, Default)]
-pub(super) struct Findings {
-    pub(super) received: usize,
-    pub(super) repeats: usize,
-    pub(super) repeats_per_kill_max: usize,
+pub(crate) struct Findings {
+    pub(crate) received: usize,
+    pub(crate) repeats: usize,
+    pub(crate) repeats_per_kill_max: usize,
 }
 
 /// Checks one sink that is to get every event. `owed` are the numbers that it must not have missed.
-pub(super) fn check_sink(name: &str, sent: &Sent, arrivals: &[Arrival], owed: &BTreeSet<u64>) -> Findings {
+pub(crate) fn check_sink(name: &str, sent: &Sent, arrivals: &[Arrival], owed: &BTreeSet<u64>) -> Findings {
     let mut faults = Vec::new();
     let mut firsts: HashMap<u64, &Arrival> = HashMap::new();
     let mut newest_of_lane: HashMap<&str, u64> = HashMap::new();
@@ -118,7 +118,7 @@ fn check_repeat(first: &Arrival, again: &Arrival, faults: &mut Vec<String>) {
 }
 
 /// All numbers up to the newest, but those of the sink's dead letters.
-pub(super) fn owed(store: &Database, sink: &str) -> BTreeSet<u64> {
+pub(crate) fn owed(store: &Database, sink: &str) -> BTreeSet<u64> {
     let dead: BTreeSet<u64> = store.dead(sink).into_iter().collect();
     (1..=store.newest()).filter(|number| !dead.contains(number)).collect()
 }

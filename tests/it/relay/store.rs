@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, OptionalExtension};
 
 /// Bytes of the checksum before each row's content.
 const CHECKSUM_BYTES: usize = 4;
@@ -11,47 +11,48 @@ const DELIVERED: u8 = 1;
 const EXPIRED: u8 = 3;
 
 /// The database in a data directory, whether its relay runs or not.
-pub(super) struct Database(Connection);
+pub(crate) struct Database(Connection);
 
 impl Database {
-    pub(super) fn open(directory: &Path) -> Self {
+    pub(crate) fn open(directory: &Path) -> Self {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY;
         Self(Connection::open_with_flags(directory.join("relay.db"), flags).unwrap())
     }
 
-    /// The number of the newest event: the last batch's first, and how many it holds.
-    pub(super) fn newest(&self) -> u64 {
+    /// The number of the newest event: the last batch's first, and how many it holds; 0 if there is none.
+    pub(crate) fn newest(&self) -> u64 {
         let sql = "SELECT first, row FROM batch ORDER BY first DESC LIMIT 1";
-        let (first, row): (u64, Vec<u8>) = self.0.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+        let found = self.0.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?))).optional().unwrap();
+        let Some((first, row)): Option<(u64, Vec<u8>)> = found else { return 0 };
         let mut content = &row[CHECKSUM_BYTES..];
         let _accepted_at = number(&mut content);
         first + number(&mut content) - 1
     }
 
     /// Rows of `waiting` and `held` together.
-    pub(super) fn waiting(&self) -> u64 {
+    pub(crate) fn waiting(&self) -> u64 {
         let sql = "SELECT (SELECT count(*) FROM waiting) + (SELECT count(*) FROM held)";
         self.0.query_row(sql, [], |row| row.get(0)).unwrap()
     }
 
     /// The numbers of a sink's dead letters.
-    pub(super) fn dead(&self, sink: &str) -> Vec<u64> {
+    pub(crate) fn dead(&self, sink: &str) -> Vec<u64> {
         self.numbers("SELECT seq FROM dead WHERE sink = ?1 ORDER BY seq", sink)
     }
 
     /// Up to here a sink's deliveries are settled, waiting or held.
-    pub(super) fn low(&self, sink: &str) -> u64 {
+    pub(crate) fn low(&self, sink: &str) -> u64 {
         let sql = "SELECT low FROM cursor WHERE sink = ?1";
         self.0.query_row(sql, [self.sink(sink)], |row| row.get(0)).unwrap()
     }
 
     /// The numbers of what a sink has confirmed.
-    pub(super) fn delivered(&self, sink: &str) -> BTreeSet<u64> {
+    pub(crate) fn delivered(&self, sink: &str) -> BTreeSet<u64> {
         self.settled(sink, DELIVERED).into_iter().collect()
     }
 
     /// The numbers of a sink's expired deliveries.
-    pub(super) fn expired(&self, sink: &str) -> Vec<u64> {
+    pub(crate) fn expired(&self, sink: &str) -> Vec<u64> {
         self.settled(sink, EXPIRED)
     }
 
@@ -63,7 +64,7 @@ impl Database {
     }
 
     /// The reasons for which messages are in quarantine, with how many there are of each.
-    pub(super) fn quarantined(&self) -> BTreeMap<String, usize> {
+    pub(crate) fn quarantined(&self) -> BTreeMap<String, usize> {
         let mut statement = self.0.prepare("SELECT row FROM quarantine").unwrap();
         let mut reasons = BTreeMap::new();
         for row in statement.query_map([], |row| row.get::<_, Vec<u8>>(0)).unwrap() {

@@ -5,6 +5,8 @@
 //! processes that were killed go when the next one begins.
 
 pub(crate) mod kafka;
+pub(crate) mod rabbitmq;
+mod script;
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};

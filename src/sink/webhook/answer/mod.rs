@@ -11,14 +11,12 @@ use reqwest::header::{HeaderMap, RETRY_AFTER};
 use reqwest::{Response, StatusCode};
 use tokio::time::Instant;
 
-use super::egress::{Forbidden, Unresolved};
 use crate::clock::Timestamp;
-use crate::sink::{Cause, Failure, Outcome};
+use crate::sink::egress::{Forbidden, Unresolved};
+use crate::sink::{Cause, Failure, KEPT_BYTES_MAX, Outcome, escape};
 
 /// More of an answer is not read, and the connection is closed.
 const READ_BYTES_MAX: usize = 64 * 1024;
-/// What is kept of an answer, after escaping.
-const KEPT_BYTES_MAX: usize = 1024;
 /// A destination cannot put itself off for longer than this.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(60 * 60);
 
@@ -85,26 +83,6 @@ fn describe(status: StatusCode, body: &[u8]) -> String {
     if !body.is_empty() {
         text.push_str(": ");
         text.push_str(&escape(body));
-    }
-    text
-}
-
-/// At most [`KEPT_BYTES_MAX`] bytes on one line, safe to print on a terminal.
-fn escape(body: &[u8]) -> String {
-    let mut text = String::new();
-    for letter in String::from_utf8_lossy(body).chars() {
-        let before = text.len();
-        // Line separators and marks that turn the direction of writing deceive a reader as control characters do.
-        let is_deceptive = matches!(letter, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
-        if letter.is_control() || is_deceptive {
-            text.extend(letter.escape_default());
-        } else {
-            text.push(letter);
-        }
-        if text.len() > KEPT_BYTES_MAX {
-            text.truncate(before);
-            break;
-        }
     }
     text
 }

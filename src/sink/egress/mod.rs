@@ -1,4 +1,4 @@
-//! The egress guard: which addresses a webhook may dial.
+//! The egress guard: which addresses a sink may dial.
 //!
 //! A name is judged by the addresses it resolves to, at each new connection and on the very addresses that are then
 //! dialled, so a name that changes its mind between check and use gains nothing. An address literal in the URL is
@@ -60,6 +60,17 @@ impl Guard {
         }
     }
 
+    /// The addresses that a host stands for, as far as they may be dialled; at least one. An error is a [`Forbidden`]
+    /// or an [`Unresolved`].
+    pub(super) async fn addresses(
+        &self,
+        host: &str,
+        port: u16,
+    ) -> Result<Addrs, Box<dyn std::error::Error + Send + Sync>> {
+        let found = tokio::net::lookup_host((host, port)).await.map_err(Unresolved::Failed)?;
+        self.filter(found)
+    }
+
     /// The addresses among `found` that may be dialled; if all are forbidden, why the last one is.
     fn filter(
         &self,
@@ -85,8 +96,7 @@ impl Resolve for Guard {
         let guard = self.clone();
         Box::pin(async move {
             // The client replaces port 0 by that of the URL.
-            let found = tokio::net::lookup_host((name.as_str(), 0)).await.map_err(Unresolved::Failed)?;
-            guard.filter(found)
+            guard.addresses(name.as_str(), 0).await
         })
     }
 }

@@ -1,0 +1,114 @@
+//! A RabbitMQ exchange with a durable queue behind it, as a destination.
+
+use lapin::message::Delivery;
+use lapin::options::QueueDeleteOptions;
+use lapin::types::AMQPValue;
+use tokio::sync::MutexGuard;
+
+use super::{Access, Destination, Receipt};
+use crate::servers::rabbitmq::{Node, PASSWORD, USER, node};
+
+pub(super) struct Exchange {
+    node: MutexGuard<'static, Option<Node>>,
+    name: String,
+    received: Vec<Receipt>,
+}
+
+impl Exchange {
+    fn node(&mut self) -> &mut Node {
+        self.node.as_mut().expect("it has a node as long as it lives")
+    }
+}
+
+impl Destination for Exchange {
+    /// `max_message_size` of the node is 2,000,000.
+    const BYTES_MAX: usize = 2_000_000;
+
+    async fn start(name: &str) -> Option<Self> {
+        let node = node().await?;
+        let name = format!("conformance-{name}");
+        let (_connection, channel) = node.as_ref()?.channel().await;
+        channel.queue_delete(name.as_str().into(), QueueDeleteOptions::default()).await.unwrap();
+        Some(Self { node, name, received: Vec::new() })
+    }
+
+    fn sink(&self, access: &Access<'_>) -> String {
+        let (node, name) = (self.node.as_ref().unwrap(), &self.name);
+        let (scheme, port, tls) = match access.ca_file {
+            Some(file) => ("amqps", node.amqps, format!(", tls: {{ ca_file: {} }}", file.display())),
+            None => ("amqp", node.amqp, String::new()),
+        };
+        format!(
+            "amqp: {{ uri: \"{scheme}://localhost:{port}\", username: {USER}, password: \"${{file:{}}}\", \
+             exchange: {name}, routing_key: \"nft.{{{{ action }}}}\", declare: {{ queue: {{ name: {name} }} }}, \
+             timeout: 2s{tls} }}",
+            access.secret_file.display()
+        )
+    }
+
+    fn secrets(&self) -> [String; 2] {
+        [PASSWORD, "another-secret"].map(str::to_owned)
+    }
+
+    fn authorities(&self) -> [String; 2] {
+        let tls = &self.node.as_ref().unwrap().tls;
+        ["ca.crt", "strangerca.crt"].map(|file| std::fs::read_to_string(tls.join(file)).unwrap())
+    }
+
+    async fn kill(&mut self) {
+        self.node().kill();
+    }
+
+    async fn restart(&mut self) {
+        self.node().restart();
+    }
+
+    async fn pause(&mut self) {
+        self.node().pause();
+    }
+
+    async fn resume(&mut self) {
+        self.node().resume();
+    }
+
+    /// The queue is full, and rejects what comes.
+    async fn refuse(&mut self) {
+        let name = self.name.clone();
+        self.node().ctl(&format!("set_policy full ^{name}$ {{\"max-length\":0,\"overflow\":\"reject-publish\"}}"));
+    }
+
+    async fn accept(&mut self) {
+        self.node().ctl("clear_policy full");
+    }
+
+    async fn received(&mut self) -> &[Receipt] {
+        let name = self.name.clone();
+        let taken = self.node().take(&name).await;
+        self.received.extend(taken.into_iter().map(receipt));
+        &self.received
+    }
+}
+
+impl Drop for Exchange {
+    /// A failed test may leave the node in any state: the next one gets another.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            *self.node = None;
+        }
+    }
+}
+
+fn receipt(delivery: Delivery) -> Receipt {
+    let properties = &delivery.properties;
+    assert_eq!(*properties.delivery_mode(), Some(2), "persistent");
+    let table = properties.headers().as_ref().unwrap().inner();
+    let header = |value: &AMQPValue| match value {
+        AMQPValue::LongString(text) => text.to_string(),
+        other => panic!("a header that is no text: {other:?}"),
+    };
+    Receipt {
+        id: properties.message_id().as_ref().unwrap().to_string(),
+        headers: table.iter().map(|(name, value)| (name.as_str().to_lowercase(), header(value))).collect(),
+        body: delivery.data,
+    }
+}

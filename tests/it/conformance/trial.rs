@@ -1,0 +1,134 @@
+//! A relay between an emulator and a destination, with what a case does to each of them.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use super::judge::{Allowed, judge};
+use super::{Access, Destination};
+use crate::relay::oracle::Sent;
+use crate::relay::store::Database;
+use crate::relay::{DEADLINE, Process, Scene};
+
+const POLL: Duration = Duration::from_millis(50);
+/// How long nothing may be accepted any more before everything counts as accepted.
+const CALM: Duration = Duration::from_millis(700);
+
+pub(super) struct Trial<D> {
+    pub(super) destination: D,
+    emulator: Process,
+    config: PathBuf,
+    secret_file: PathBuf,
+    ca_file: PathBuf,
+    /// Last, since its directory goes with it.
+    scene: Scene,
+}
+
+impl<D: Destination> Trial<D> {
+    /// With an emulator that publishes `traffic` (arguments of `emulate`) as soon as a relay connects. `None`: the
+    /// destination is not there.
+    pub(super) async fn new(name: &str, traffic: &[&str]) -> Option<Self> {
+        Self::prepare(Scene::new(), name, traffic, false).await
+    }
+
+    pub(super) async fn with_tls(name: &str, traffic: &[&str]) -> Option<Self> {
+        Self::prepare(Scene::new(), name, traffic, true).await
+    }
+
+    /// With an emulator that publishes these messages.
+    pub(super) async fn of_messages(name: &str, messages: &[String]) -> Option<Self> {
+        let scene = Scene::new();
+        let lines = scene.lines(messages);
+        let traffic = ["--rate", "0", "--fragment", "60000", "--replay", &lines];
+        Self::prepare(scene, name, &traffic, false).await
+    }
+
+    async fn prepare(scene: Scene, name: &str, traffic: &[&str], has_tls: bool) -> Option<Self> {
+        let destination = D::start(name).await?;
+        let (emulator, url) = scene.emulator(traffic).await;
+        let (secret_file, ca_file) = (scene.path("secret"), scene.path("ca.pem"));
+        let access = Access { secret_file: &secret_file, ca_file: has_tls.then_some(&*ca_file) };
+        let text = format!(
+            "source: {{ network: testnet, api_key: emulator-key, url: \"{url}\", persistent_session: trial }}\n\
+             store: {{ path: \"{}\" }}\n\
+             sinks:\n  sink:\n    {}\n    retry: {{ schedule: [{}], jitter: 0 }}\n\
+             routes: {{ all: {{ match: all, sinks: [sink] }} }}\n",
+            scene.data().display(),
+            destination.sink(&access),
+            ["300ms"; 300].join(", "),
+        );
+        let config = scene.path("relay.yaml");
+        std::fs::write(&config, text).unwrap();
+        let trial = Self { scene, destination, emulator, config, secret_file, ca_file };
+        let ([secret, _], [authority, _]) = (trial.destination.secrets(), trial.destination.authorities());
+        trial.give(&secret);
+        trial.trust(&authority);
+        Some(trial)
+    }
+
+    /// Writes the secret that the relay uses.
+    pub(super) fn give(&self, secret: &str) {
+        std::fs::write(&self.secret_file, secret).unwrap();
+    }
+
+    /// Writes the authority that the relay trusts.
+    pub(super) fn trust(&self, authority: &str) {
+        std::fs::write(&self.ca_file, authority).unwrap();
+    }
+
+    /// A relay that runs.
+    pub(super) async fn relay(&self) -> Process {
+        let relay = self.scene.relay_with(&self.config, &["--log-level", "debug"]);
+        relay.logs("the relay is running").await;
+        relay
+    }
+
+    pub(super) fn database(&self) -> Database {
+        Database::open(&self.scene.data())
+    }
+
+    /// Waits until this many messages were taken.
+    pub(super) async fn received(&mut self, count: usize) {
+        let start = Instant::now();
+        while self.destination.received().await.len() < count {
+            assert!(start.elapsed() < DEADLINE, "only {} were taken", self.destination.received().await.len());
+            sleep(POLL).await;
+        }
+    }
+
+    /// Waits until this many events are accepted.
+    pub(super) async fn accepted(&self, count: u64) {
+        let (database, start) = (self.database(), Instant::now());
+        while database.newest() < count {
+            assert!(start.elapsed() < DEADLINE, "only {} are accepted", database.newest());
+            sleep(POLL).await;
+        }
+    }
+
+    /// Waits until `accepted_min` or more events are accepted, no more come, and each is taken or a dead letter. Then
+    /// stops the relay and judges what the destination got.
+    pub(super) async fn end(mut self, mut relay: Process, accepted_min: u64, allowed: Allowed) {
+        self.accepted(accepted_min).await;
+        let database = self.database();
+        let (mut newest, mut since, start) = (0, Instant::now(), Instant::now());
+        loop {
+            if database.newest() != newest {
+                (newest, since) = (database.newest(), Instant::now());
+            }
+            let dead = database.dead("sink").len() as u64;
+            let numbers = self.destination.received().await.iter().map(super::Receipt::number);
+            let taken = numbers.collect::<std::collections::BTreeSet<_>>().len() as u64;
+            if taken + dead >= newest && since.elapsed() >= CALM {
+                break;
+            }
+            assert!(start.elapsed() < DEADLINE, "{taken} of {newest} were taken, {dead} are dead");
+            sleep(POLL).await;
+        }
+        relay.stop().await;
+        self.emulator.stop().await;
+        let sent = Sent::read(&self.scene.path("sent.jsonl"));
+        assert_eq!(database.waiting(), 0, "nothing waits any more");
+        judge(&sent, self.destination.received().await, &database, &allowed);
+    }
+}
