@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, OptionalExtension};
 
 /// Bytes of the checksum before each row's content.
 const CHECKSUM_BYTES: usize = 4;
@@ -18,10 +18,11 @@ impl Database {
         Self(Connection::open_with_flags(directory.join("relay.db"), flags).unwrap())
     }
 
-    /// The number of the newest event: the last batch's first, and how many it holds.
+    /// The number of the newest event: the last batch's first, and how many it holds. 0 if there is none.
     pub(super) fn newest(&self) -> u64 {
         let sql = "SELECT first, row FROM batch ORDER BY first DESC LIMIT 1";
-        let (first, row): (u64, Vec<u8>) = self.0.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+        let newest = self.0.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?))).optional().unwrap();
+        let Some((first, row)): Option<(u64, Vec<u8>)> = newest else { return 0 };
         let mut content = &row[CHECKSUM_BYTES..];
         let _accepted_at = number(&mut content);
         first + number(&mut content) - 1
