@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::super::oracle::{Sent, check_sink, owed};
 use super::super::store::Database;
@@ -78,5 +78,30 @@ async fn too_few_replicas_are_waited_for() {
     relay.logs("perhaps fewer than min.insync.replicas").await;
     kafka.start_second().await;
     kafka.read(&["safe"], |records| distinct(records) == 20);
+    relay.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_is_not_held_up_by_a_cluster_that_is_away() {
+    let Some(mut kafka) = Kafka::start(&[]).await else { return };
+    kafka.create_topic("nft", 3, 1, &[]).await;
+    kafka.first.pause().await;
+    let scene = Scene::new();
+    let (_emulator, url) = scene.emulator(&["--rate", "0", "--count", "50"]).await;
+    let sink = plain(&kafka, "bus", "nft", "").replace("timeout: 5s", "timeout: 60s");
+    let config = configure(&scene, &url, "shutdown_timeout: 2s", &["bus"], &sink);
+    let mut relay = scene.relay(&config);
+    relay.logs("connected to the source").await;
+    let database = Database::open(&scene.data());
+    until("all is accepted", || database.newest() == 50).await;
+    let asked = Instant::now();
+    relay.stop().await;
+    assert!(asked.elapsed() < Duration::from_secs(10), "{:?}", asked.elapsed());
+    kafka.first.resume().await;
+    kafka.first.kill().await;
+    kafka.restart().await;
+    let mut relay = scene.relay_in_life(&config, 2, "");
+    let records = kafka.read(&["nft"], |records| distinct(records) == 50);
+    assert!(records.iter().all(|record| record.headers["cspr-relay-attempt"] == "1"), "the stop cost no attempt");
     relay.stop().await;
 }

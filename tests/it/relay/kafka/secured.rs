@@ -1,6 +1,15 @@
 //! Who the cluster is, and who the relay says it is.
 
-use super::super::Scene;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use axum::Router;
+use axum::routing::post;
+use data_encoding::BASE64URL_NOPAD;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+
+use super::super::{Scene, until};
 use super::{Kafka, configure, distinct};
 
 const COUNT: usize = 5;
@@ -92,4 +101,47 @@ async fn strangers_are_not_spoken_to() {
         relay.logs("an attempt failed").await;
         relay.stop().await;
     }
+}
+
+/// A server that gives out tokens which the broker takes for what they say, good for `seconds`.
+async fn token_server(seconds: i64) -> (String, Arc<AtomicUsize>, JoinSet<()>) {
+    let given = Arc::<AtomicUsize>::default();
+    let count = Arc::clone(&given);
+    let give = move || {
+        count.fetch_add(1, Ordering::SeqCst);
+        let now = jiff::Timestamp::now().as_second();
+        let claims = format!(r#"{{"sub":"relay","iat":{now},"exp":{}}}"#, now + seconds);
+        let [header, claims] =
+            [r#"{"alg":"none"}"#, claims.as_str()].map(|part| BASE64URL_NOPAD.encode(part.as_bytes()));
+        let answer = format!(r#"{{"access_token":"{header}.{claims}.","expires_in":{seconds}}}"#);
+        async move { answer }
+    };
+    let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/token", socket.local_addr().unwrap());
+    let mut serving = JoinSet::new();
+    serving.spawn(async { axum::serve(socket, Router::new().route("/token", post(give))).await.unwrap() });
+    (url, given, serving)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tokens_are_fetched_renewed_and_hold_over_their_end() {
+    const COUNT: usize = 300;
+    // The broker ends connections whose token has ended.
+    let Some(kafka) = Kafka::start(&["connections.max.reauth.ms=3600000"]).await else { return };
+    kafka.create_topic("nft", 1, 1, &[]).await;
+    let (token_url, given, _serving) = token_server(8).await;
+    let scene = Scene::new();
+    let (_emulator, source) = scene.emulator(&["--rate", "15", "--count", &COUNT.to_string()]).await;
+    let oauth =
+        format!("oauth: {{ token_url: \"{token_url}\", client_id: relay, client_secret: \"${{SECRET:-hunter2}}\" }}");
+    let properties = ca(&kafka, "ca.crt");
+    let sink = secured(&kafka, "SASL_SSL", &properties).replace("timeout: 4s", &format!("{oauth}\n      timeout: 4s"));
+    let config = configure(&scene, &source, "", &["bus"], &sink);
+    let mut relay = scene.relay(&config);
+    kafka.read(&["nft"], |records| distinct(records) == COUNT);
+    until("several tokens were used", || given.load(Ordering::SeqCst) >= 3).await;
+    relay.stop().await;
+    assert!(given.load(Ordering::SeqCst) < 12, "not one for each event: {given:?}");
+    let log = relay.log();
+    assert!(!log.contains("hunter2") && !log.contains("eyJ") && !log.contains("attempt failed"), "{log}");
 }
