@@ -30,9 +30,6 @@ bench: ## how fast it is here
 	@scripts/setup
 	cargo bench --locked
 
-servers: ## real brokers on this machine, to try sinks with, until Ctrl-C
-	@scripts/servers/try
-
 kill-test: ## kill the relay 1,000 times at random and count every event (long)
 	@scripts/setup
 	KILLS=1000 cargo test --locked --release --features failpoints --test it -- --nocapture kill
