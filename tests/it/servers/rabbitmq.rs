@@ -3,9 +3,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use lapin::options::{BasicGetOptions, QueueDeclareOptions};
+use lapin::options::{
+    BasicGetOptions, ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions,
+};
 use lapin::types::FieldTable;
-use lapin::{Channel, Connection, ConnectionProperties};
+use lapin::{Channel, Connection, ConnectionProperties, ExchangeKind};
 use tokio::time::timeout;
 
 use super::{Kind, Server, Shared, Turn};
@@ -55,6 +57,18 @@ impl Node {
         let connection = timeout(CLIENT_TIMEOUT, connecting).await.expect("the node answers").unwrap();
         let channel = connection.create_channel().await.unwrap();
         (connection, channel)
+    }
+
+    /// Makes a durable topic exchange and an empty durable queue that gets everything of it.
+    pub(crate) async fn bind_queue(&self, channel: &Channel, exchange: &str, queue: &str) {
+        let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
+        let table = FieldTable::default;
+        channel.exchange_declare(exchange.into(), ExchangeKind::Topic, durable, table()).await.unwrap();
+        channel.queue_delete(queue.into(), QueueDeleteOptions::default()).await.unwrap();
+        let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+        channel.queue_declare(queue.into(), durable, table()).await.unwrap();
+        let options = QueueBindOptions::default();
+        channel.queue_bind(queue.into(), exchange.into(), "#".into(), options, table()).await.unwrap();
     }
 
     /// Takes out of a queue what is in it now, in order; nothing if there is no such queue.
