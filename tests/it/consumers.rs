@@ -1,6 +1,7 @@
 //! The example consumers of Kafka and RabbitMQ, fed by the relay through real brokers: clients that share no code with
 //! the relay, which our users copy.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -55,6 +56,20 @@ impl Consumer {
         assert_eq!(code, Some(TOOL_MISSING), "the consumer {} ended", self.name);
         leave_out(&format!("the consumer {}: a tool is missing", self.name));
         None
+    }
+}
+
+impl Consumer {
+    /// The ids of all that it reads until it has read so many different ones. `None`: as above.
+    pub(crate) async fn read(mut self, count: usize) -> Option<Vec<String>> {
+        let (mut ids, mut different) = (Vec::new(), HashSet::new());
+        while different.len() < count {
+            let decision = self.decision().await?;
+            let id = decision["id"].as_str().unwrap().to_owned();
+            assert_eq!(decision["verdict"] == "duplicate", !different.insert(id.clone()), "{decision}");
+            ids.push(id);
+        }
+        Some(ids)
     }
 }
 
