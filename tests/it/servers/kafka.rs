@@ -22,6 +22,9 @@ const READY: &str = "Kafka Server started";
 /// How long nothing may come while something is missing.
 const SILENCE_MAX: Duration = Duration::from_secs(30);
 
+/// How long what is there already may take, once there is enough.
+const MORE_MAX: Duration = Duration::from_secs(5);
+
 /// A cluster; node 1 runs from the start.
 pub(crate) struct Kafka {
     pub(crate) first: Server,
@@ -132,18 +135,26 @@ fn read(mut config: ClientConfig, topics: &[String], mut is_enough: impl FnMut(&
         .create()
         .unwrap();
     consumer.assign(&partitions(&consumer, topics)).unwrap();
-    let (mut records, mut last, mut is_complete) = (Vec::new(), Instant::now(), false);
+    let (mut records, mut last, mut complete_since) = (Vec::new(), Instant::now(), None);
     loop {
-        match consumer.poll(Duration::from_millis(if is_complete { 1_000 } else { 100 })) {
+        match consumer.poll(Duration::from_millis(if complete_since.is_some() { 1_000 } else { 100 })) {
             Some(Ok(message)) => {
                 last = Instant::now();
                 records.push(record(&message));
+                // Where more comes all the time there is no silence to wait for; counting at each one takes too long.
+                if complete_since.is_none() && records.len() % 50 == 0 && is_enough(&records) {
+                    complete_since = Some(last);
+                }
+                if complete_since.is_some_and(|since| last > since + MORE_MAX) {
+                    return records;
+                }
             }
             // A broker that is away is looked for again.
             Some(Err(_)) => {}
-            None if is_complete => return records,
+            None if complete_since.is_some() => return records,
             None => {
-                is_complete = is_enough(&records);
+                let is_complete = is_enough(&records);
+                complete_since = is_complete.then(Instant::now);
                 let ids = records.iter().map(|record: &Record| &record.headers["cspr-relay-id"]);
                 let seen = (records.len(), ids.collect::<BTreeSet<_>>().len());
                 assert!(
