@@ -22,7 +22,7 @@ lint: ## format, lints, licences and sources of dependencies
 deny: ## licences and sources of dependencies alone
 	@scripts/deny
 
-servers: ## real servers to try sinks with, as the tests use them; prints configuration for them
+servers: ## Kafka and RabbitMQ to try sinks with, as the tests use them; prints configuration for them
 	@scripts/setup test
 	@scripts/servers/up
 

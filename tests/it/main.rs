@@ -5,6 +5,7 @@
 mod amqp;
 mod conformance;
 mod editors;
+mod kafka;
 mod receivers;
 mod relay;
 mod schemas;

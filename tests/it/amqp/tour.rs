@@ -25,13 +25,13 @@ async fn decision(lines: &mut Lines<BufReader<ChildStdout>>) -> Option<Value> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_example_consumer_keeps_the_contract() {
-    let Some(mut stage) = Stage::new("tour").await else { return };
+    let Some(stage) = Stage::new("tour").await else { return };
     let messages: Vec<String> = (0..6).map(|n| message(["119", "Дім 120"][n as usize % 2], n)).collect();
     let (_emulator, url) = stage.scene.emulator(&["--rate", "0", "--replay", &stage.scene.lines(&messages)]).await;
     let amqp = stage.declaring();
     let relay = stage.scene.relay(&stage.configure(&url, &amqp, ""));
     relay.logs("connected to the broker").await;
-    let (name, port) = (stage.name.clone(), stage.node().amqp);
+    let (name, port) = (stage.name.clone(), stage.node.amqp);
 
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/receiver");
     let mut command = Command::new(script);
@@ -50,7 +50,7 @@ async fn the_example_consumer_keeps_the_contract() {
     assert_eq!(decisions.iter().filter(|decision| decision["token"] == "Дім 120").count(), 3);
 
     // The same id again, and an older state under an id of its own.
-    let (_connection, channel) = stage.node().channel().await;
+    let (_connection, channel) = stage.node.channel().await;
     for (id, verdict) in
         [(decisions[0]["id"].as_str().unwrap(), "duplicate"), ("evt_older", "stale"), ("evt_bare", "unusable")]
     {

@@ -6,6 +6,7 @@
 mod amqp;
 mod cases;
 mod judge;
+mod kafka;
 mod trial;
 mod webhook;
 
@@ -51,6 +52,8 @@ struct Access<'a> {
     secret_file: &'a Path,
     /// With TLS; the file holds the authority to trust.
     ca_file: Option<&'a Path>,
+    /// A template for its key, or for a header where a destination has no keys.
+    key: Option<&'a str>,
 }
 
 /// A message that a destination has taken.
@@ -101,6 +104,7 @@ macro_rules! suites {
                     $kind, $destination:
                     everything_arrives_once_and_in_order
                     awkward_events_arrive_as_they_are
+                    an_event_that_makes_no_key_is_a_dead_letter_alone
                     one_that_is_away_at_the_start_is_waited_for
                     one_that_is_killed_gets_everything_when_it_is_back
                     one_that_is_stopped_gets_everything_when_it_goes_on
@@ -118,5 +122,6 @@ macro_rules! suites {
 
 suites! {
     webhook: crate::conformance::webhook::Webhook,
+    kafka: crate::conformance::kafka::Topic,
     amqp: crate::conformance::amqp::Exchange,
 }

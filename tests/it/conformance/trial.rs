@@ -11,6 +11,8 @@ use crate::relay::oracle::Sent;
 use crate::relay::store::Database;
 use crate::relay::{DEADLINE, Process, Scene};
 
+/// Attempts under way at once: what something that breaks may make come again.
+pub(super) const UNDER_WAY: usize = 16;
 const POLL: Duration = Duration::from_millis(50);
 /// How long nothing may be accepted any more before everything counts as accepted.
 const CALM: Duration = Duration::from_millis(700);
@@ -25,34 +27,42 @@ pub(super) struct Trial<D> {
     scene: Scene,
 }
 
+/// What a case wants of the sink's configuration.
+#[derive(Default)]
+struct Wishes<'a> {
+    has_tls: bool,
+    key: Option<&'a str>,
+}
+
 impl<D: Destination> Trial<D> {
     /// With an emulator that publishes `traffic` (arguments of `emulate`) as soon as a relay connects. `None`: the
     /// destination is not there.
     pub(super) async fn new(name: &str, traffic: &[&str]) -> Option<Self> {
-        Self::prepare(Scene::new(), name, traffic, false).await
+        Self::prepare(Scene::new(), name, traffic, Wishes::default()).await
     }
 
     pub(super) async fn with_tls(name: &str, traffic: &[&str]) -> Option<Self> {
-        Self::prepare(Scene::new(), name, traffic, true).await
+        Self::prepare(Scene::new(), name, traffic, Wishes { has_tls: true, key: None }).await
     }
 
-    /// With an emulator that publishes these messages.
-    pub(super) async fn of_messages(name: &str, messages: &[String]) -> Option<Self> {
+    /// With an emulator that publishes these messages, and a template for the key of each.
+    pub(super) async fn of_messages(name: &str, messages: &[String], key: Option<&str>) -> Option<Self> {
         let scene = Scene::new();
         let lines = scene.lines(messages);
         let traffic = ["--rate", "0", "--fragment", "60000", "--replay", &lines];
-        Self::prepare(scene, name, &traffic, false).await
+        Self::prepare(scene, name, &traffic, Wishes { has_tls: false, key }).await
     }
 
-    async fn prepare(scene: Scene, name: &str, traffic: &[&str], has_tls: bool) -> Option<Self> {
+    async fn prepare(scene: Scene, name: &str, traffic: &[&str], wishes: Wishes<'_>) -> Option<Self> {
         let destination = D::start(name).await?;
         let (emulator, url) = scene.emulator(traffic).await;
         let (secret_file, ca_file) = (scene.path("secret"), scene.path("ca.pem"));
-        let access = Access { secret_file: &secret_file, ca_file: has_tls.then_some(&*ca_file) };
+        let ca_file_wanted = wishes.has_tls.then_some(&*ca_file);
+        let access = Access { secret_file: &secret_file, ca_file: ca_file_wanted, key: wishes.key };
         let text = format!(
             "source: {{ network: testnet, api_key: emulator-key, url: \"{url}\", persistent_session: trial }}\n\
              store: {{ path: \"{}\" }}\n\
-             sinks:\n  sink:\n    {}\n    retry: {{ schedule: [{}], jitter: 0 }}\n\
+             sinks:\n  sink:\n    {}\n    concurrency: {UNDER_WAY}\n    retry: {{ schedule: [{}], jitter: 0 }}\n\
              routes: {{ all: {{ match: all, sinks: [sink] }} }}\n",
             scene.data().display(),
             destination.sink(&access),

@@ -140,8 +140,9 @@ impl Destination for Webhook {
             Some(file) => ("https", format!(", tls: {{ ca_file: {} }}", file.display())),
             None => ("http", String::new()),
         };
+        let key = access.key.map(|key| format!(", headers: {{ X-Key: \"{key}\" }}")).unwrap_or_default();
         format!(
-            "webhook: {{ url: \"{scheme}://localhost:{}/\", secrets: [\"${{file:{}}}\"], timeout: 2s{tls} }}",
+            "webhook: {{ url: \"{scheme}://localhost:{}/\", secrets: [\"${{file:{}}}\"], timeout: 2s{key}{tls} }}",
             self.address.port(),
             access.secret_file.display()
         )

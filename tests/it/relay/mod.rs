@@ -7,7 +7,6 @@ mod disk;
 mod faults;
 mod formats;
 mod hostile;
-mod kafka;
 mod kill;
 pub(crate) mod listener;
 pub(crate) mod oracle;
