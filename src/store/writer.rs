@@ -218,8 +218,7 @@ impl Writer {
             return Err(error);
         }
         kill_point("store-after-commit");
-        self.metrics.store.commits.increment();
-        self.metrics.store.commit_micros.add(u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX));
+        self.metrics.store.commits.observe(started.elapsed());
         self.count(plan);
         plan.changes.clear();
         plan.quarantine.clear();
