@@ -7,7 +7,7 @@ use crate::receiver::Receiver;
 use crate::relay::{Place, Relay, Sink};
 use crate::report::{Report, Row, Usage, millis, rate};
 use crate::source::Emulator;
-use crate::{BODY_BYTES, Size, bare, routes};
+use crate::{BODY_BYTES, Size, bare, buses, routes};
 
 const IN_FLIGHT: usize = 64;
 /// No measurement takes longer.
@@ -22,7 +22,10 @@ pub(crate) fn run(size: Size, only: Option<&str>, report: &mut Report) -> anyhow
     if is_wanted("routes") {
         routes::measure(size, report)?;
     }
-    if only == Some("routes") {
+    if is_wanted("buses") {
+        buses::measure(size, report)?;
+    }
+    if matches!(only, Some("routes" | "buses")) {
         return Ok(());
     }
     let read = bare_loops(size, &receiver, report)?;

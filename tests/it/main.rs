@@ -4,6 +4,7 @@
 
 mod amqp;
 mod conformance;
+mod consumers;
 mod editors;
 mod kafka;
 mod receivers;
