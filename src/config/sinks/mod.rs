@@ -75,6 +75,16 @@ impl SinkConfig {
 }
 
 impl SinkKind {
+    /// The key that stands for it.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Webhook(_) => "webhook",
+            Self::Kafka(_) => "kafka",
+            Self::Amqp(_) => "amqp",
+            Self::Stdout => "stdout",
+        }
+    }
+
     /// A message bus is tried until a time is over, for it is down as a whole or not at all.
     fn is_bus(&self) -> bool {
         matches!(self, Self::Kafka(_) | Self::Amqp(_))

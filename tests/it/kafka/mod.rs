@@ -10,7 +10,7 @@ mod trouble;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use crate::relay::{BINARY, Process, Scene};
+use crate::relay::{BINARY, Process, Scene, with_free_port};
 use crate::servers::kafka::{Kafka, Record};
 
 /// A configuration in which every sink gets every event of `nft-tokens`. `sinks` is YAML.
@@ -40,6 +40,7 @@ fn distinct(records: &[Record]) -> usize {
 
 /// A relay that logs every attempt that fails.
 fn chatty(scene: &Scene, config: &std::path::Path) -> Process {
+    with_free_port(config);
     let mut command = tokio::process::Command::new(BINARY);
     command.args(["run", "--config"]).arg(config).env("CSPR_RELAY_LOG_LEVEL", "info,cspr_relay::delivery=debug");
     scene.spawn("relay", &mut command)

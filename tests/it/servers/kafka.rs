@@ -21,6 +21,9 @@ const SILENCE_MAX: Duration = Duration::from_secs(30);
 /// How long the first record of what is there may take.
 const READ_PAUSE: Duration = Duration::from_millis(200);
 
+/// How long what is there already may take to come, once there is enough.
+const MORE_MAX: Duration = Duration::from_secs(5);
+
 static CLUSTER: Shared<Kafka> = Shared::new();
 
 /// A cluster; node 1 runs from the start, node 2 once `start 2` was commanded.
@@ -104,15 +107,20 @@ impl Kafka {
     /// Reads topics from their beginning until `is_enough`, then what else is there already.
     pub(crate) fn read(&self, topics: &[&str], mut is_enough: impl FnMut(&[Record]) -> bool) -> Vec<Record> {
         let reader = self.reader(topics);
-        let (mut records, mut last) = (Vec::new(), Instant::now());
+        let (mut records, mut last, mut enough_since) = (Vec::new(), Instant::now(), None);
         loop {
             let more = reader.read();
-            if more.is_empty() && is_enough(&records) {
-                return records;
-            }
+            let is_quiet = more.is_empty();
             if !more.is_empty() {
                 last = Instant::now();
                 records.extend(more);
+            }
+            if enough_since.is_none() && is_enough(&records) {
+                enough_since = Some(Instant::now());
+            }
+            // Where more comes all the time, there is no silence to wait for.
+            if enough_since.is_some_and(|since: Instant| is_quiet || since.elapsed() > MORE_MAX) {
+                return records;
             }
             let ids = records.iter().map(|record: &Record| &record.headers["cspr-relay-id"]);
             let seen = (records.len(), ids.collect::<BTreeSet<_>>().len());
