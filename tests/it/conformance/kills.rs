@@ -68,6 +68,7 @@ pub(super) async fn kills_of_the_relay_lose_nothing<D: Destination>(name: &str) 
     conclude(trial, relay, began, &allowed).await;
 }
 
+#[expect(clippy::print_stdout, reason = "the figures are what a long run is for")]
 async fn conclude<D: Destination>(mut trial: Trial<D>, relay: Process, began: Instant, allowed: &Allowed) {
     trial.silence().await;
     until("the relay sees that its source is gone", || relay.log().contains("no connection to the source")).await;
