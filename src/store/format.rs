@@ -23,6 +23,8 @@ pub(super) enum Table {
     DeadBody = 8,
     Quarantine = 9,
     Lookup = 10,
+    Pause = 11,
+    Job = 12,
 }
 
 /// The row is not what was written.

@@ -33,6 +33,7 @@
 //! | `dead`, `dead_body` | sink, seq; seq | a dead letter with all that is known of it, so that it outlives the event |
 //! | `quarantine` | number | a message that could not be handled, raw, with the reason |
 //! | `lookup` | kind, range, bucket | sorted keys of a closed range of events: id → seq, lane → seq |
+//! | `pause` | sink | that nothing is attempted there: since when, by whom, why |
 //! | `name` | number | names of sinks and routes, referred to by number |
 //! | `epoch` | first seq | the epochs of sequences |
 //! | `meta` | key | where the known ids begin |
@@ -40,6 +41,7 @@
 //! The sequence number of an event is its place in the store; numbers ascend and are never reused.
 
 mod accept;
+mod bell;
 mod change;
 mod dead;
 mod epoch;
@@ -50,6 +52,7 @@ mod known;
 mod letters;
 mod lock;
 mod lookup;
+mod pause;
 mod queue;
 mod reader;
 mod recent;
@@ -67,9 +70,9 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
-pub(crate) use change::{Attempt, Change, End, Held, Settlement, Waiting};
+pub(crate) use change::{Attempt, Change, End, Held, Paused, PausedBy, Replay, Settlement, Waiting};
 pub(crate) use error::{OpenError, Stopped};
 pub(crate) use history::{Body, Events, History, PastDelivery, State};
 pub(crate) use letters::{DeadLetters, LetterFilter, Listed, PastAttempt, ReplayReport};
@@ -80,6 +83,7 @@ use crate::config::{BacklogConfig, DeadLettersConfig, DedupConfig, SinkName, Sto
 use crate::event::{Identity, Network, Stream};
 use crate::lifecycle::Lifecycle;
 use crate::metrics::{Metrics, SinkMetrics};
+use bell::Bell;
 use reader::{Look, Reader};
 use recent::Recent;
 use roster::{Joined, RosterChange};
@@ -163,6 +167,7 @@ pub(crate) struct Found {
     pub(crate) held: Vec<Held>,
     /// Settled beyond `low`; ascending.
     pub(crate) settled: Vec<u64>,
+    pub(crate) paused: Option<Paused>,
 }
 
 impl Found {
@@ -171,18 +176,6 @@ impl Found {
         let rows = self.waiting.iter().map(|waiting| waiting.seq).chain(self.held.iter().map(|held| held.seq));
         rows.filter(|seq| *seq > self.low).chain(self.settled.iter().copied())
     }
-}
-
-/// Rings when there is something new for a sink, and knows what it may skip.
-#[derive(Debug, Default)]
-pub(crate) struct Bell {
-    notify: Notify,
-    /// The newest event for this sink.
-    newest: std::sync::atomic::AtomicU64,
-    /// Up to here the sink has looked.
-    seen: std::sync::atomic::AtomicU64,
-    /// Up to here there is nothing for this sink beyond what it has seen.
-    skip_to: std::sync::atomic::AtomicU64,
 }
 
 /// A store that is open but at rest, with the queues of the configured sinks.
@@ -329,33 +322,19 @@ impl SinkStore {
         self.bell.newest() > cursor
     }
 
+    /// Replays that became durable since the last call. What is not taken is found at the next start.
+    pub(crate) fn take_replays(&self) -> Vec<Replay> {
+        self.bell.take_replays()
+    }
+
+    /// Says how many deliveries wait, so that no more is replayed than can be sent.
+    pub(crate) fn tell_waiting(&self, count: usize) {
+        self.bell.tell_waiting(count);
+    }
+
     /// Completes when something new for this sink has been accepted since the last call. Cancel-safe.
     pub(crate) async fn rung(&self) {
         self.bell.notify.notified().await;
-    }
-}
-
-impl Bell {
-    fn newest(&self) -> u64 {
-        self.newest.load(std::sync::atomic::Ordering::Acquire)
-    }
-
-    fn skipped(&self) -> u64 {
-        self.skip_to.load(std::sync::atomic::Ordering::Acquire)
-    }
-
-    fn saw(&self, seq: u64) {
-        self.seen.fetch_max(seq, std::sync::atomic::Ordering::Release);
-    }
-
-    /// Called by the writer alone, after the commit, with ascending numbers. If the sink had seen all that was for it,
-    /// there is nothing for it before `seq`, so it need not read what lies between.
-    fn ring(&self, seq: u64) {
-        if self.newest() <= self.seen.load(std::sync::atomic::Ordering::Acquire) {
-            self.skip_to.store(seq.saturating_sub(1), std::sync::atomic::Ordering::Release);
-        }
-        self.newest.store(seq, std::sync::atomic::Ordering::Release);
-        self.notify.notify_one();
     }
 }
 

@@ -2,14 +2,14 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use rusqlite::{Connection, params};
 
+use super::bell::Bell;
 use super::format::{Batch, Damaged, Record, Table, open};
 use super::writer::SinkState;
-use super::{Bell, Found, Held, SinkId, Waiting};
+use super::{Found, Held, Paused, SinkId, Waiting};
 use crate::clock::Timestamp;
 use crate::config::BacklogConfig;
 use crate::metrics::{Metrics, SinkMetrics};
@@ -47,7 +47,7 @@ impl Queue {
         settled_beyond.sort_unstable();
         Ok(Self {
             id,
-            found: Found { low, waiting, held, settled: settled_beyond },
+            found: Found { low, waiting, held, settled: settled_beyond, paused: Paused::read(connection, id)? },
             settled,
             newest: 0,
             pending: below.len() as u64,
@@ -88,9 +88,7 @@ impl Queue {
     pub(super) fn state(&self, backlog: &BacklogConfig, metrics: Arc<SinkMetrics>) -> SinkState {
         metrics.pending.set(self.pending);
         metrics.pending_bytes.set(self.pending_bytes);
-        let bell = Arc::new(Bell::default());
-        bell.newest.store(self.newest, Ordering::Release);
-        bell.seen.store(self.found.low, Ordering::Release);
+        let bell = Arc::new(Bell::at(self.newest, self.found.low));
         SinkState { id: self.id, on_full: backlog.on_full, backlog_bytes_max: backlog.max_bytes, bell, metrics }
     }
 }

@@ -9,11 +9,12 @@ use std::sync::Arc;
 use rusqlite::params;
 use tokio::sync::oneshot;
 
+use super::bell::Bell;
 use super::queue::Queue;
 use super::space::is_full;
 use super::transaction::{NameKind, number_of};
 use super::writer::Writer;
-use super::{Bell, Found, SinkId};
+use super::{Found, SinkId};
 use crate::config::{BacklogConfig, SinkName};
 use crate::metrics::SinkMetrics;
 

@@ -42,6 +42,12 @@ const TABLES: &str = "
                          PRIMARY KEY (kind, first, bucket)) WITHOUT ROWID;
 ";
 
+/// Tables that stores made by an earlier relay lack; one that lacks them reads as if they were empty.
+const LATER_TABLES: &str = "
+    CREATE TABLE IF NOT EXISTS pause (sink INTEGER PRIMARY KEY, row BLOB NOT NULL);
+    CREATE TABLE IF NOT EXISTS job (number INTEGER PRIMARY KEY, row BLOB NOT NULL);
+";
+
 /// Opens the writing connection, making the file if there is none. `born` becomes the first epoch of a new store.
 pub(super) fn open(directory: &Path, born: u64) -> Result<Connection, OpenError> {
     let path = directory.join(FILE);
@@ -62,6 +68,7 @@ pub(super) fn open(directory: &Path, born: u64) -> Result<Connection, OpenError>
     if is_new {
         create(&connection, born)?;
     }
+    connection.execute_batch(LATER_TABLES)?;
     Ok(connection)
 }
 

@@ -118,7 +118,7 @@ impl Model {
         let held = places.filter_map(|place| if let Place::Held(h) = place { Some(*h) } else { None });
         let settled = self.sinks[sink].range(self.lows[sink] + 1..).filter(|(_, place)| **place == Place::Settled);
         let settled = settled.map(|(seq, _)| *seq).collect();
-        Found { low: self.lows[sink], waiting: waiting.collect(), held: held.collect(), settled }
+        Found { low: self.lows[sink], waiting: waiting.collect(), held: held.collect(), settled, paused: None }
     }
 
     /// A random change of one delivery, as delivery would make it.

@@ -5,7 +5,7 @@ use rusqlite::{OptionalExtension, TransactionBehavior, params};
 use super::dead::DeadLetter;
 use super::format::{Batch, Decoder, Encoder, Table, seal, seal_into};
 use super::lookup;
-use super::{Attempt, Change, End, Held, Quarantined, Settlement, SinkId, Waiting};
+use super::{Attempt, Change, End, Held, Paused, Quarantined, Settlement, SinkId, Waiting};
 use crate::clock::Timestamp;
 
 /// The outcomes of settled rows; the numbers are on disk.
@@ -75,6 +75,8 @@ impl<'c> Transaction<'c> {
                 let sql = "INSERT INTO cursor VALUES (?1, ?2) ON CONFLICT DO UPDATE SET low = max(low, excluded.low)";
                 self.inner.prepare_cached(sql)?.execute(params![sink.0, low]).map(drop)
             }
+            Change::Pause(paused) => paused.write(&self.inner, sink),
+            Change::Resume => Paused::remove(&self.inner, sink),
         }
     }
 

@@ -13,12 +13,13 @@ use rusqlite::Connection;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use super::accept::Accepting;
+use super::bell::Bell;
 use super::lock::Lock;
 use super::lookup;
 use super::roster::RosterChange;
 use super::space::{Room, Space, is_full};
 use super::transaction::Transaction;
-use super::{Bell, Candidate, Change, End, Quarantined, SinkId};
+use super::{Candidate, Change, End, Quarantined, SinkId};
 use crate::clock::{Clock, monotonic};
 use crate::config::OnFull;
 use crate::metrics::{Metrics, SinkMetrics};
