@@ -6,6 +6,7 @@ pub mod app;
 pub mod cli;
 pub mod config;
 
+mod admin;
 mod backoff;
 mod clock;
 mod delivery;

@@ -17,7 +17,7 @@ use crate::config::{Config, SinkConfig, SinkName};
 use crate::delivery::{self, Delivering, Outlet, Setup};
 use crate::intake::{Routing, Switch};
 use crate::lifecycle::Lifecycle;
-use crate::metrics::Metrics;
+use crate::metrics::{About, Metrics};
 use crate::route::{self, Router};
 use crate::sink::{self, Producers};
 use crate::source::Source;
@@ -92,6 +92,7 @@ impl Live {
 
     async fn start(&self, name: SinkName, setup: Setup) -> anyhow::Result<Delivering> {
         let metrics = self.metrics.add_sink(&name);
+        self.metrics.describe(&name, About::of(&setup.config));
         let store = self.store.join(&name, setup.config.backlog, Arc::clone(&metrics)).await;
         let store = store.with_context(|| format!("the store did not take the sink `{name}`: is the disk full?"))?;
         let outlet = Outlet { name, setup, store, metrics };
@@ -105,7 +106,10 @@ impl Live {
             let has_same_queue =
                 old.is_some_and(|old| old.ordering == setup.config.ordering && old.backlog == setup.config.backlog);
             match self.sinks.get(&name) {
-                Some(delivering) if has_same_queue => delivering.change(setup),
+                Some(delivering) if has_same_queue => {
+                    self.metrics.describe(&name, About::of(&setup.config));
+                    delivering.change(setup);
+                }
                 _ => self.replace(name, setup).await?,
             }
         }

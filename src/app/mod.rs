@@ -1,7 +1,7 @@
 //! The relay as a whole: built at rest, then started, then stopped in order.
 //!
 //! Stop order: the source stops, intake empties its channel, attempts in flight finish or stay due, the store is
-//! closed. `shutdown_timeout` bounds it; beyond it, or at a second request, everything is left as it is, which loses
+//! closed, the admin side ends. `shutdown_timeout` bounds it; beyond it, or at a second request, everything is left as it is, which loses
 //! no accepted event.
 
 mod changes;
@@ -12,12 +12,13 @@ use std::sync::Arc;
 use anyhow::Context;
 use tokio::sync::{Mutex, mpsc};
 
+use crate::admin::{self, Admin};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::delivery::{self, Outlet, Setup};
 use crate::intake::{Intake, Switch};
 use crate::lifecycle::{Lifecycle, Task};
-use crate::metrics::Metrics;
+use crate::metrics::{About, Metrics};
 use crate::source::Source;
 use crate::store::{self, Opened, Store};
 use crate::{route, sink};
@@ -36,6 +37,7 @@ pub struct App {
     lifecycle: Lifecycle,
     store: Store,
     outlets: Vec<Outlet>,
+    admin: admin::Listener,
 }
 
 /// A relay at work.
@@ -45,6 +47,7 @@ pub struct Running {
     live: Arc<Mutex<Live>>,
     intake: std::thread::JoinHandle<()>,
     upkeep: Task,
+    admin: Admin,
     shutdown_timeout: std::time::Duration,
 }
 
@@ -60,7 +63,9 @@ impl App {
     /// Opens the store and prepares the sinks. Blocks while the store is read.
     pub fn build(config: Config) -> anyhow::Result<Self> {
         let (clock, lifecycle) = (Clock::default(), Lifecycle::default());
+        let admin = admin::Listener::bind(config.admin.clone())?;
         let metrics = Metrics::new(config.sinks.keys());
+        config.sinks.iter().for_each(|(name, sink)| metrics.describe(name, About::of(sink)));
         let (mut sinks, mut producers) = (Vec::new(), sink::Producers::default());
         for (name, sink) in &config.sinks {
             let built = sink::build(name, sink, &config.egress, &clock, &mut producers);
@@ -72,12 +77,12 @@ impl App {
             let (Some(config), Some(metrics)) = (config.sinks.get(&name), metrics.sink(&name)) else { continue };
             outlets.push(Outlet { name, setup: Setup { config: config.clone(), sink }, store: queue, metrics });
         }
-        Ok(Self { config, clock, metrics, lifecycle, store, outlets })
+        Ok(Self { config, clock, metrics, lifecycle, store, outlets, admin })
     }
 
     /// Starts delivering what earlier runs left, then taking events.
     pub fn start(self) -> anyhow::Result<Running> {
-        let Self { config, clock, metrics, lifecycle, store, outlets } = self;
+        let Self { config, clock, metrics, lifecycle, store, outlets, admin } = self;
         for (name, pending) in store.parked() {
             tracing::warn!(
                 sink = %name,
@@ -99,6 +104,12 @@ impl App {
         let source = Source::connect(&lifecycle, config.source.clone(), subscriptions, sender, Arc::clone(&metrics))?;
         let upkeep = lifecycle.spawn("upkeep", upkeep(store.clone(), lifecycle.clone()));
         let shutdown_timeout = config.shutdown_timeout;
+        let admin = admin.serve(admin::Context {
+            clock: clock.clone(),
+            metrics: Arc::clone(&metrics),
+            lifecycle: lifecycle.clone(),
+            store: store.clone(),
+        })?;
         let live = Live {
             config,
             clock,
@@ -109,13 +120,18 @@ impl App {
             source: Some(source),
             sinks,
         };
-        Ok(Running { lifecycle, metrics, live: Arc::new(Mutex::new(live)), intake, upkeep, shutdown_timeout })
+        Ok(Running { lifecycle, metrics, live: Arc::new(Mutex::new(live)), intake, upkeep, admin, shutdown_timeout })
     }
 }
 
 impl Running {
     pub fn handle(&self) -> Handle {
         Handle { lifecycle: self.lifecycle.clone(), metrics: Arc::clone(&self.metrics), live: Arc::clone(&self.live) }
+    }
+
+    /// Where metrics, health and the API are.
+    pub(crate) fn admin_address(&self) -> std::net::SocketAddr {
+        self.admin.address
     }
 
     pub(crate) fn metrics(&self) -> &Arc<Metrics> {
@@ -144,7 +160,7 @@ impl Running {
     }
 
     async fn wind_down(self) {
-        let Self { live, intake, mut upkeep, .. } = self;
+        let Self { live, intake, mut upkeep, admin, .. } = self;
         // A reload under way ends soon, since all that it waits for ends with the drain.
         let mut live = live.lock().await;
         if let Some(source) = live.source.take() {
@@ -157,6 +173,7 @@ impl Running {
         upkeep.ended().await;
         // A store that stopped by itself has said why.
         let _closed = live.store.clone().close().await;
+        admin.stop().await;
     }
 }
 

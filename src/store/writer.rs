@@ -232,8 +232,7 @@ impl Writer {
             }
         };
         kill_point("store-after-commit");
-        self.metrics.store.commits.increment();
-        self.metrics.store.commit_micros.add(u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX));
+        self.metrics.store.commits.observe(started.elapsed());
         self.count(plan);
         plan.changes.clear();
         plan.quarantine.clear();

@@ -11,8 +11,8 @@ use reqwest::Url;
 
 use crate::cli::listen::shown;
 use crate::config::{
-    BacklogConfig, Condition, Config, DeadLettersConfig, DedupConfig, EgressConfig, Format, IdentityRule, Key,
-    MatchConfig, Ordering, PushDown, RetryConfig, RouteConfig, Schedule, Secret, SinkConfig, SinkKind, SinkName,
+    AdminConfig, BacklogConfig, Condition, Config, DeadLettersConfig, DedupConfig, EgressConfig, Format, IdentityRule,
+    Key, MatchConfig, Ordering, PushDown, RetryConfig, RouteConfig, Schedule, Secret, SinkConfig, SinkKind, SinkName,
     SourceConfig, StoreConfig, TlsConfig, WebhookConfig,
 };
 use crate::emulator::receiver::{self, Answer, Behaviour, Keeps, Observer, Received, Receiver, When};
@@ -117,6 +117,7 @@ impl Stage {
             },
             dead_letters: DeadLettersConfig { retention: DAY, max_bytes: 1 << 28 },
             egress: EgressConfig::default(),
+            admin: AdminConfig { listen: LOOPBACK, token: None },
             sinks,
             routes: routes(),
             tests: Vec::new(),

@@ -78,6 +78,16 @@ impl SinkConfig {
 }
 
 impl SinkKind {
+    /// The key that stands for it.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Webhook(_) => "webhook",
+            Self::Kafka(_) => "kafka",
+            Self::Amqp(_) => "amqp",
+            Self::Stdout => "stdout",
+        }
+    }
+
     /// A message bus takes a whole stream in one piece and confirms it in batches, so what a webhook would call a
     /// load test is its normal day.
     fn is_bus(&self) -> bool {

@@ -68,6 +68,7 @@ fn distinct(records: &[Record]) -> usize {
 
 /// A relay that logs every attempt that fails.
 fn chatty(scene: &Scene, config: &std::path::Path) -> Process {
+    super::with_free_port(config);
     let mut command = tokio::process::Command::new(super::BINARY);
     command.args(["run", "--config"]).arg(config).env("CSPR_RELAY_LOG_LEVEL", "info,cspr_relay::delivery=debug");
     scene.spawn("relay", &mut command)
