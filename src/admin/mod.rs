@@ -34,6 +34,7 @@ use crate::clock::Clock;
 use crate::config::AdminConfig;
 use crate::lifecycle::{Lifecycle, Task};
 use crate::metrics::Metrics;
+use crate::operator::Operator;
 use crate::store::Store;
 use problem::Problem;
 
@@ -59,6 +60,7 @@ pub(crate) struct Context {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) lifecycle: Lifecycle,
     pub(crate) store: Store,
+    pub(crate) operator: Operator,
 }
 
 /// What a handler gets as its `State`.

@@ -3,6 +3,7 @@
 mod description;
 mod doors;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use reqwest::{Method, Response};
@@ -11,6 +12,10 @@ use serde_json::Value;
 use super::{Admin, Context, Listener};
 use crate::clock::Clock;
 use crate::config::{AdminConfig, Secret};
+use crate::event::Network;
+use crate::intake::{Reroute, Routing, Switch};
+use crate::operator::Operator;
+use crate::route::Router;
 use crate::store::tests::{Fixture, settings};
 
 const TOKEN: &str = "the-token-of-the-tests";
@@ -38,6 +43,7 @@ impl Scene {
             metrics: Arc::clone(&fixture.metrics),
             lifecycle: fixture.lifecycle.clone(),
             store: fixture.store.clone(),
+            operator: operator(&fixture),
         };
         let admin = listener.serve(context).unwrap();
         let client = reqwest::Client::builder().build().unwrap();
@@ -62,6 +68,13 @@ impl Scene {
         self.fixture.close().await;
         self.admin.stop().await;
     }
+}
+
+/// Acts on the store alone: no sink is at work.
+fn operator(fixture: &Fixture) -> Operator {
+    let routing = Arc::new(Switch::new(Routing { router: Router::new(&[]), sinks: HashMap::new() }));
+    let reroute = Reroute { network: Network::Testnet, routing };
+    Operator::start(reroute, fixture.store.clone(), fixture.clock.clone(), &fixture.lifecycle).0
 }
 
 async fn json(answer: Response) -> (u16, Value) {
