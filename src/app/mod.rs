@@ -109,6 +109,7 @@ impl App {
             metrics: Arc::clone(&metrics),
             lifecycle: lifecycle.clone(),
             store: store.clone(),
+            archive: admin::Archive::new(config.store.path.clone()),
         })?;
         let live = Live {
             config,
