@@ -35,6 +35,7 @@
 //! | `lookup` | kind, range, bucket | sorted keys of a closed range of events: id → seq, lane → seq |
 //! | `pause` | sink | that nothing is attempted there: since when, by whom, why |
 //! | `letter_count`, `letter_size` | sink; none | how many dead letters it has, how much all their messages take; kept by triggers |
+//! | `job` | number | an operator's work on what is stored, and how far it has come |
 //! | `name` | number | names of sinks and routes, referred to by number |
 //! | `epoch` | first seq | the epochs of sequences |
 //! | `meta` | key | where the known ids begin |
@@ -49,6 +50,7 @@ mod epoch;
 mod error;
 mod format;
 mod history;
+mod job;
 mod known;
 mod letters;
 mod lock;
@@ -77,6 +79,9 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 pub(crate) use change::{Attempt, Change, End, Held, Paused, PausedBy, Replay, Settlement, Waiting};
 pub(crate) use error::{OpenError, Stopped};
 pub(crate) use history::{Body, Events, History, PastDelivery, State, Token};
+pub(crate) use job::{
+    Counts, EventChoice, Job, JobState, Kept, LetterChoice, Order, Page as JobPage, QuarantineChoice, Step, Survey,
+};
 pub(crate) use letters::{DeadLetters, LetterFilter, LetterPage, Listed, PastAttempt, Position, ReplayReport};
 pub(crate) use quarantine::{Quarantine, QuarantinedMessage};
 pub(crate) use reader::{Claimed, Page};
@@ -138,6 +143,7 @@ pub(crate) struct Store {
     accepts: Arc<Semaphore>,
     recent: Arc<Recent>,
     roster: Arc<Mutex<Roster>>,
+    surveys: job::Surveys,
 }
 
 /// Who is served, and who is owed something and is not.
@@ -239,6 +245,26 @@ impl Store {
             roster.parked.insert(name.clone(), pending);
         }
         Ok(pending)
+    }
+
+    /// A look through the store for a job; blocks for a moment.
+    pub(crate) fn survey(&self) -> Result<Survey, OpenError> {
+        let served = self.roster().sinks.values().copied().collect();
+        self.surveys.start(served)
+    }
+
+    /// Hands over a step of a job for the next commit. The job as it stands when the step is durable; `None` if nothing
+    /// was done, since a sink has enough to do or there is no room: to be tried again a little later.
+    pub(crate) async fn step(&self, step: Step) -> Result<Option<Job>, Stopped> {
+        let (done, job) = oneshot::channel();
+        let parked =
+            if let Order::DropParked { sink } = &step.job.order { Some(SinkName(sink.as_str().into())) } else { None };
+        self.commands.send(Command::Step { step: Box::new(step), done }).await.map_err(|_| Stopped)?;
+        let job = job.await.ok();
+        if let (Some(sink), Some(Job { state: JobState::Done, .. })) = (parked, &job) {
+            self.roster().parked.remove(&sink);
+        }
+        Ok(job)
     }
 
     fn roster(&self) -> MutexGuard<'_, Roster> {

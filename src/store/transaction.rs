@@ -4,6 +4,7 @@ use rusqlite::{OptionalExtension, TransactionBehavior, params};
 
 use super::dead::DeadLetter;
 use super::format::{Batch, Decoder, Encoder, Table, seal, seal_into};
+use super::job::{Handed, Job, Step};
 use super::lookup;
 use super::{Attempt, Change, End, Held, Paused, Quarantined, Settlement, SinkId, Waiting};
 use crate::clock::Timestamp;
@@ -63,6 +64,10 @@ impl<'c> Transaction<'c> {
     pub(super) fn index(&self, row: &lookup::Row) -> rusqlite::Result<()> {
         let sql = "INSERT OR REPLACE INTO lookup VALUES (?1, ?2, ?3, ?4)";
         self.inner.prepare_cached(sql)?.execute(params![row.kind as u8, row.first, row.bucket, row.row]).map(drop)
+    }
+
+    pub(super) fn step(&self, step: &Step, served: &[SinkId], now: Timestamp) -> rusqlite::Result<(Job, Handed)> {
+        step.apply(&self.inner, served, now)
     }
 
     pub(super) fn change(&self, sink: SinkId, change: &Change, now: Timestamp) -> rusqlite::Result<()> {
