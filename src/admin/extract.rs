@@ -7,7 +7,6 @@ use serde::de::DeserializeOwned;
 use super::problem::Problem;
 
 /// The query of a request. Its type should deny unknown fields, so that a misspelt filter is not taken for none.
-#[expect(dead_code, reason = "the handlers that take a query come with the next change")]
 pub(super) struct Query<T>(pub(super) T);
 
 /// A part of the path.

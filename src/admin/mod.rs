@@ -7,12 +7,16 @@
 //! A new endpoint is a handler with a `utoipa::path` in the file of its noun, and a line in [`router`]: by that it is
 //! routed and described. It answers `Result<Json<T>, Problem>`.
 
+mod archive;
 mod auth;
+mod dead_letters;
+mod events;
 mod extract;
 mod health;
 mod metrics;
 mod openapi;
 mod problem;
+mod quarantine;
 mod server;
 mod sinks;
 mod status;
@@ -38,6 +42,8 @@ use crate::operator::Operator;
 use crate::store::Store;
 use problem::Problem;
 
+pub(crate) use archive::Archive;
+
 /// A longer body of a request is refused.
 const BODY_BYTES_MAX: usize = 64 * 1024;
 
@@ -61,6 +67,7 @@ pub(crate) struct Context {
     pub(crate) lifecycle: Lifecycle,
     pub(crate) store: Store,
     pub(crate) operator: Operator,
+    pub(crate) archive: Archive,
 }
 
 /// What a handler gets as its `State`.
@@ -107,6 +114,12 @@ fn router() -> OpenApiRouter<Shared> {
         .routes(routes!(status::status))
         .routes(routes!(sinks::list))
         .routes(routes!(sinks::one))
+        .routes(routes!(events::one))
+        .routes(routes!(events::history))
+        .routes(routes!(dead_letters::list))
+        .routes(routes!(dead_letters::one))
+        .routes(routes!(quarantine::list))
+        .routes(routes!(quarantine::one))
         .routes(routes!(openapi::document))
 }
 

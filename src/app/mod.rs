@@ -116,6 +116,7 @@ impl App {
             lifecycle: lifecycle.clone(),
             store: store.clone(),
             operator: operator.clone(),
+            archive: admin::Archive::new(config.store.path.clone()),
         })?;
         let live = Live {
             config,

@@ -16,7 +16,7 @@
 //! 4. An event's body is deleted only when none of its deliveries is pending. So a pending delivery without a body
 //!    is damage, is reported, and becomes a dead letter.
 //! 5. A batch record is deleted only when all its bodies are gone, its ids are forgotten and every `low` is past it.
-//! 6. Every row but those of `meta`, `epoch`, `name` and `cursor` bears a checksum over table, key and content.
+//! 6. Every row but those of `meta`, `epoch`, `name`, `cursor`, `letter_count` and `letter_size` bears a checksum over table, key and content.
 //! 7. After any failure of a commit other than "no space", nothing more is written: the process ends. A commit that
 //!    found no space is rolled back, its ids are taken back, and it is tried again.
 //!
@@ -36,6 +36,7 @@
 //! | `quarantine` | number | a message that could not be handled, raw, with the reason |
 //! | `lookup` | kind, range, bucket | sorted keys of a closed range of events: id → seq, lane → seq |
 //! | `pause` | sink | that nothing is attempted there: since when, by whom, why |
+//! | `letter_count`, `letter_size` | sink; none | how many dead letters it has, how much all their messages take; kept by triggers |
 //! | `job` | number | an operator's work on what is stored, and how far it has come |
 //! | `name` | number | names of sinks and routes, referred to by number |
 //! | `epoch` | first seq | the epochs of sequences |
@@ -57,6 +58,7 @@ mod letters;
 mod lock;
 mod lookup;
 mod pause;
+mod quarantine;
 mod queue;
 mod reader;
 mod recent;
@@ -78,11 +80,12 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 
 pub(crate) use change::{Attempt, Change, End, Held, Paused, PausedBy, Replay, Settlement, Waiting};
 pub(crate) use error::{OpenError, Stopped};
-pub(crate) use history::{Body, Events, History, PastDelivery, State};
+pub(crate) use history::{Body, Events, History, PastDelivery, State, Token};
 pub(crate) use job::{
     Counts, EventChoice, Job, JobState, Kept, LetterChoice, Order, Page as JobPage, QuarantineChoice, Step, Survey,
 };
-pub(crate) use letters::{DeadLetters, LetterFilter, Listed, PastAttempt, ReplayReport};
+pub(crate) use letters::{DeadLetters, LetterFilter, LetterPage, Listed, PastAttempt, Position, ReplayReport};
+pub(crate) use quarantine::{Quarantine, QuarantinedMessage};
 pub(crate) use reader::{Claimed, Page};
 
 use crate::clock::Clock;
@@ -377,6 +380,11 @@ impl fmt::Debug for Store {
 /// The events in the directory of a relay, running or not. Reads only.
 pub(crate) fn events(directory: &Path) -> Result<Events, OpenError> {
     Events::open(directory)
+}
+
+/// The quarantined messages in the directory of a relay, running or not. Reads only.
+pub(crate) fn quarantine(directory: &Path) -> Result<Quarantine, OpenError> {
+    Quarantine::open(directory)
 }
 
 /// The dead letters in the directory of a relay, running or not. Reads only.

@@ -180,3 +180,62 @@ async fn a_letter_that_waits_outlives_the_policy() {
     assert_eq!(scene.names(&LetterFilter::default()), []);
     assert_eq!(scene.count("SELECT count(*) FROM dead_body"), 0);
 }
+
+/// A page is what one would get by walking through all of them, whatever its size, and the counts are those of the rows.
+#[tokio::test]
+async fn pages_give_every_letter_once_and_the_counts_are_exact() {
+    let (directory, mut random) = (tempfile::tempdir().unwrap(), fastrand::Rng::with_seed(6));
+    let fixture = Fixture::open(settings(directory.path()), Clock::default());
+    let events = (1..=300).map(|n| candidate(&fixture.store, n % 9, n, &["a", "b", "c"]));
+    fixture.store.accept(events.collect()).await.unwrap();
+    fixture.sync().await;
+    for queue in &fixture.queues {
+        let dies = |seq: &u64| seq % random.u64(1..=4) == 0;
+        let changes = (1..=300).filter(dies).map(|seq| dead(seq, if seq % 2 == 0 { "server" } else { "refused" }));
+        queue.record_durably(changes.collect()).await.unwrap();
+    }
+    // A replay that dies again is one letter still, and one that arrives is none any more.
+    let letters = dead_letters(directory.path()).unwrap();
+    let first = letters.page(&LetterFilter::default(), None, 2, Timestamp(0)).unwrap().letters;
+    let again = first.iter().map(|listed| (listed.letter.sink, listed.letter.seq));
+    for ((sink, seq), change) in again.zip([dead as fn(u64, &'static str) -> Change, |seq, _| delivered(seq)]) {
+        let queue = fixture.queues.iter().find(|queue| queue.id == sink).unwrap();
+        queue.record_durably(vec![change(seq, "timeout")]).await.unwrap();
+    }
+    for cause in [None, Some("server"), Some("timeout"), Some("no such cause")] {
+        let filter = LetterFilter { cause: cause.map(str::to_owned), ..LetterFilter::default() };
+        let all = walked(&letters, &filter);
+        for max in [1, 2, 7, 1000] {
+            assert_eq!(paged(&letters, &filter, max), all, "{cause:?}, {max} a page");
+        }
+    }
+    let mut expected = BTreeMap::new();
+    walked(&letters, &LetterFilter::default())
+        .into_iter()
+        .for_each(|(_, sink)| *expected.entry(sink).or_insert(0) += 1);
+    assert_eq!(letters.counts().unwrap(), expected);
+    fixture.close().await;
+}
+
+fn walked(letters: &DeadLetters, filter: &LetterFilter) -> Vec<(u64, SinkName)> {
+    let mut found = Vec::new();
+    letters
+        .each(filter, Timestamp(0), |listed| {
+            found.push((listed.letter.seq, listed.sink));
+            true
+        })
+        .unwrap();
+    found
+}
+
+fn paged(letters: &DeadLetters, filter: &LetterFilter, max: usize) -> Vec<(u64, SinkName)> {
+    let (mut found, mut from) = (Vec::new(), None);
+    loop {
+        let page = letters.page(filter, from, max, Timestamp(0)).unwrap();
+        assert!(page.letters.len() <= max);
+        found.extend(page.letters.into_iter().map(|listed| (listed.letter.seq, listed.sink)));
+        // As a client does, by way of text.
+        let Some(next) = page.next else { return found };
+        from = Some(next.to_string().parse::<Position>().unwrap());
+    }
+}
