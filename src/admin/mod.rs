@@ -13,8 +13,10 @@ mod dead_letters;
 mod events;
 mod extract;
 mod health;
+mod jobs;
 mod metrics;
 mod openapi;
+mod orders;
 mod problem;
 mod quarantine;
 mod server;
@@ -22,6 +24,7 @@ mod sinks;
 mod status;
 #[cfg(test)]
 mod tests;
+mod verbs;
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -120,6 +123,13 @@ fn router() -> OpenApiRouter<Shared> {
         .routes(routes!(dead_letters::one))
         .routes(routes!(quarantine::list))
         .routes(routes!(quarantine::one))
+        .routes(routes!(verbs::pause))
+        .routes(routes!(verbs::resume))
+        .routes(routes!(verbs::test))
+        .routes(routes!(jobs::list, jobs::begin))
+        .routes(routes!(jobs::dry_run))
+        .routes(routes!(jobs::one))
+        .routes(routes!(jobs::cancel))
         .routes(routes!(openapi::document))
 }
 

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -28,6 +28,8 @@ const ROWS_MAX: usize = 256;
 const STEPS_PER_SECOND: u32 = 4;
 /// After a step that found no room.
 const PAUSE: Duration = Duration::from_millis(20);
+/// Counts under way at once.
+const COUNTING_MAX: usize = 4;
 /// How long a count may take: less than an answer may.
 const COUNT_MAX: Duration = Duration::from_secs(15);
 /// How often a message is looked for that is on its way out of the quarantine.
@@ -38,7 +40,7 @@ const LOOK: Duration = Duration::from_millis(50);
 pub(crate) enum Refusal {
     #[error("{0}")]
     NotFound(String),
-    #[error("{RUNNING_MAX} jobs are at work already: wait for one to end, or cancel one")]
+    #[error("as many jobs are at work, or being counted, as may be: wait for one to end, or cancel one")]
     TooMany,
     #[error("{0}")]
     Failed(String),
@@ -49,6 +51,7 @@ pub(crate) enum Refusal {
 pub(super) struct Jobs {
     board: Arc<Board>,
     begun: mpsc::Sender<Job>,
+    counting: Arc<Semaphore>,
     start: Start,
 }
 
@@ -68,7 +71,8 @@ impl Start {
     pub(super) fn start(self, lifecycle: &Lifecycle) -> (Jobs, Task) {
         let (begun, orders) = mpsc::channel(RUNNING_MAX);
         let board = Arc::<Board>::default();
-        let jobs = Jobs { board: Arc::clone(&board), begun, start: self.clone() };
+        let counting = Arc::new(Semaphore::new(COUNTING_MAX));
+        let jobs = Jobs { board: Arc::clone(&board), begun, counting, start: self.clone() };
         let task = lifecycle.spawn("jobs", serve(self, board, orders, lifecycle.drain().clone()));
         (jobs, task)
     }
@@ -92,7 +96,12 @@ impl Jobs {
     pub(super) async fn count(&self, order: Order) -> Result<(Counts, bool), Refusal> {
         let job = Job::new(order, self.start.clock.now());
         let (store, until) = (self.start.store.clone(), Instant::now() + COUNT_MAX);
-        let counted = spawn_blocking(move || count(&store, job, until)).await;
+        let slot = Arc::clone(&self.counting).try_acquire_owned().map_err(|_| Refusal::TooMany)?;
+        let counted = spawn_blocking(move || {
+            let _slot = slot;
+            count(&store, job, until)
+        })
+        .await;
         let counted = counted.map_err(|_panic| Refusal::Failed("counting failed".to_owned()))?;
         counted.map_err(|error| Refusal::Failed(format!("{error:#}")))
     }

@@ -9,12 +9,13 @@ mod tests;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+pub(crate) use crate::delivery::Trial;
 pub(crate) use jobs::Refusal;
 use jobs::{Jobs, Start};
 
 use crate::clock::Clock;
 use crate::config::SinkName;
-use crate::delivery::{Controls, Trial, trial};
+use crate::delivery::{Controls, trial};
 use crate::event::Network;
 use crate::intake::Reroute;
 use crate::lifecycle::{Lifecycle, Task};

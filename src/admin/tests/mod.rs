@@ -1,5 +1,6 @@
 //! The admin side over real sockets, with a store but no relay around it.
 
+mod acting;
 mod description;
 mod doors;
 mod lookups;
@@ -13,10 +14,10 @@ use serde_json::Value;
 use super::{Admin, Archive, Context, Listener};
 use crate::clock::Clock;
 use crate::config::{AdminConfig, Secret};
+use crate::event::{Network, Stream};
 use crate::intake::{Reroute, Routing, Switch};
 use crate::operator::Operator;
 use crate::route::Router;
-use crate::event::{Network, Stream};
 use crate::store::tests::{Fixture, candidate, settings};
 use crate::store::{Attempt, Change, End, Quarantined, Settlement};
 
