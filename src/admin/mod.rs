@@ -43,7 +43,10 @@ use crate::lifecycle::{Lifecycle, Task};
 use crate::metrics::Metrics;
 use crate::operator::Operator;
 use crate::store::Store;
-use problem::Problem;
+pub(crate) use jobs::{CountsView, Forecast, JobView, Jobs};
+pub(crate) use orders::{EventFilterRequest, LetterFilterRequest, OrderRequest, QuarantineFilterRequest};
+pub(crate) use problem::Problem;
+pub(crate) use verbs::{PauseChange, PauseView, TestResult};
 
 pub(crate) use archive::Archive;
 

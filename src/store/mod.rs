@@ -84,7 +84,7 @@ pub(crate) use history::{Body, Events, History, PastDelivery, State, Token};
 pub(crate) use job::{
     Counts, EventChoice, Job, JobState, Kept, LetterChoice, Order, Page as JobPage, QuarantineChoice, Step, Survey,
 };
-pub(crate) use letters::{DeadLetters, LetterFilter, LetterPage, Listed, PastAttempt, Position, ReplayReport};
+pub(crate) use letters::{DeadLetters, LetterFilter, LetterPage, Listed, PastAttempt, Position};
 pub(crate) use quarantine::{Quarantine, QuarantinedMessage};
 pub(crate) use reader::{Claimed, Page};
 

@@ -10,7 +10,7 @@ use crate::store::tests::{Fixture, Model, Place, SINKS, candidate, settings};
 use crate::store::{Change, End, Held, Quarantined, Replay, Settlement, SinkStore, Waiting};
 
 /// Runs a job, at most so many steps of so many rows; the job as it stands then.
-async fn run(fixture: &Fixture, order: Order, rows: usize, steps: usize) -> Job {
+pub(in crate::store) async fn run(fixture: &Fixture, order: Order, rows: usize, steps: usize) -> Job {
     let job = Job::new(order, fixture.clock.now());
     let job = fixture.store.step(Step::note(job)).await.unwrap().unwrap();
     go_on(fixture, job, rows, steps).await
