@@ -79,10 +79,34 @@ pub(super) struct Reader {
 }
 
 /// What the thread needs to know of the store.
+#[derive(Clone)]
 pub(super) struct Facts {
     pub(super) network: Network,
     pub(super) epochs: Epochs,
     pub(super) metrics: Arc<Metrics>,
+}
+
+impl Facts {
+    /// An event of which everything but its facts was read.
+    pub(super) fn event(
+        &self,
+        seq: u64,
+        record: &Record,
+        accepted_at: Timestamp,
+        body: Bytes,
+    ) -> Result<Event, String> {
+        let facts = event::facts(record.stream, &body).map_err(|malformed| malformed.reason)?;
+        Ok(Event {
+            id: record.id,
+            sequence: self.epochs.sequence(seq),
+            network: self.network,
+            stream: record.stream,
+            origin: record.origin,
+            accepted_at,
+            facts,
+            body,
+        })
+    }
 }
 
 impl Reader {
@@ -202,7 +226,7 @@ impl Worker {
         {
             let accepted_at = letter.accepted_at;
             let record = letter.record();
-            let content = self.event(seq, &record, accepted_at, body);
+            let content = self.facts.event(seq, &record, accepted_at, body);
             return self.claimed(sink, seq, &record, content);
         }
         self.facts.metrics.store.damaged_rows.increment();
@@ -271,7 +295,7 @@ impl Worker {
 
     fn claim(&mut self, sink: SinkId, batch: &Batch, seq: u64, record: &Record) -> rusqlite::Result<Claimed> {
         let content = match self.body(seq)? {
-            Ok(body) => self.event(seq, record, batch.accepted_at, body),
+            Ok(body) => self.facts.event(seq, record, batch.accepted_at, body),
             Err(reason) => Err(reason.to_owned()),
         };
         self.claimed(sink, seq, record, content)
@@ -292,20 +316,6 @@ impl Worker {
             }
         };
         Ok(Claimed { seq, lane: record.lane, body_bytes: record.body_bytes, content })
-    }
-
-    fn event(&self, seq: u64, record: &Record, accepted_at: Timestamp, body: Bytes) -> Result<Event, String> {
-        let facts = event::facts(record.stream, &body).map_err(|malformed| malformed.reason)?;
-        Ok(Event {
-            id: record.id,
-            sequence: self.facts.epochs.sequence(seq),
-            network: self.facts.network,
-            stream: record.stream,
-            origin: record.origin,
-            accepted_at,
-            facts,
-            body,
-        })
     }
 
     fn body(&self, seq: u64) -> rusqlite::Result<Result<Bytes, &'static str>> {

@@ -3,6 +3,7 @@
 mod amqp;
 mod headers;
 mod kafka;
+mod rate;
 mod retry;
 mod tls;
 mod webhook;
@@ -23,6 +24,7 @@ pub use amqp::{AmqpBroker, AmqpConfig, AmqpLogin, ExchangeConfig, ExchangeType, 
 pub use headers::HeaderText;
 pub use kafka::KafkaConfig;
 pub(crate) use kafka::{TOPIC_BYTES_MAX, is_legal_in_topics};
+pub use rate::RateLimit;
 pub use retry::{RetryConfig, Schedule};
 pub use tls::{ClientCertificate, TlsConfig};
 pub use webhook::WebhookConfig;
@@ -45,6 +47,7 @@ pub struct SinkConfig {
     pub retry: RetryConfig,
     /// Attempts under way at once, at least 1.
     pub concurrency: usize,
+    pub rate_limit: Option<RateLimit>,
     pub ordering: Ordering,
     pub backlog: BacklogConfig,
 }
@@ -151,6 +154,7 @@ shape! {
         format: NoMapping = Form::words(|| words_of(&FORMATS)),
         retry: retry::Retry,
         concurrency: NoMapping = Form::number(1, CONCURRENCY_MAX),
+        rate_limit: NoMapping = Form::pattern(RateLimit::PATTERN),
         ordering: NoMapping = Form::words(|| words_of(&ORDERING)),
         backlog: Backlog,
     }
@@ -191,6 +195,7 @@ fn sink(place: &Place<'_>, name: &str, sink: Sink, connections: &Connections<'_>
         format,
         retry: retry::retry(place, sink.retry, is_bus),
         concurrency: place.number("concurrency", sink.concurrency, 1..=CONCURRENCY_MAX, concurrency),
+        rate_limit: place.parse("rate_limit", sink.rate_limit, RateLimit::parse),
         ordering: place.choice("ordering", sink.ordering, &ORDERING).unwrap_or_default(),
         backlog: backlog(place, sink.backlog),
         kind: kind?,
