@@ -11,6 +11,7 @@ use tokio::sync::Semaphore;
 
 use super::problem::Problem;
 use crate::event::EventId;
+use crate::store::{self, Overview};
 
 /// Reads under way at once; others wait for their turn, as long as a request may take.
 const READS_MAX: usize = 4;
@@ -25,6 +26,11 @@ pub(crate) struct Archive {
 impl Archive {
     pub(crate) fn new(directory: PathBuf) -> Self {
         Self { directory: directory.into(), slots: Arc::new(Semaphore::new(READS_MAX)) }
+    }
+
+    /// What the store holds at a glance.
+    pub(super) async fn overview(&self) -> Result<Overview, Problem> {
+        self.read(|directory| Ok(store::overview(directory)?)).await
     }
 
     /// Does blocking work on the directory. One that nobody waits for any more goes on to its end, in its slot.

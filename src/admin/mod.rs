@@ -66,6 +66,8 @@ pub(crate) struct Context {
     pub(crate) lifecycle: Lifecycle,
     pub(crate) store: Store,
     pub(crate) archive: Archive,
+    /// `store.max_bytes`
+    pub(crate) store_max_bytes: u64,
 }
 
 /// What a handler gets as its `State`.

@@ -18,7 +18,7 @@ use crate::config::Config;
 use crate::delivery::{self, Outlet, Setup};
 use crate::intake::{Intake, Switch};
 use crate::lifecycle::{Lifecycle, Task};
-use crate::metrics::{About, Metrics};
+use crate::metrics::{About, Metrics, Reload};
 use crate::source::Source;
 use crate::store::{self, Opened, Store};
 use crate::{route, sink};
@@ -110,6 +110,7 @@ impl App {
             lifecycle: lifecycle.clone(),
             store: store.clone(),
             archive: admin::Archive::new(config.store.path.clone()),
+            store_max_bytes: config.store.max_bytes,
         })?;
         let live = Live {
             config,
@@ -188,18 +189,17 @@ impl Handle {
     /// Takes up another configuration, or says why it cannot; then nothing has changed.
     pub(crate) async fn reload(&self, config: Config) -> anyhow::Result<Changes> {
         let reloaded = self.live.lock().await.reload(config).await;
-        match &reloaded {
-            Ok(_) => self.metrics.reload.done.increment(),
-            Err(_) => self.metrics.reload.refused.increment(),
-        }
-        self.metrics.reload.is_stale.set(reloaded.is_err().into());
+        self.note(reloaded.as_ref().err().map(|error| format!("{error:#}")));
         reloaded
     }
 
-    /// A configuration was not even tried, for its faults.
-    pub(crate) fn refused(&self) {
-        self.metrics.reload.refused.increment();
-        self.metrics.reload.is_stale.set(1);
+    /// A configuration was not even tried, for these faults.
+    pub(crate) fn refused(&self, faults: String) {
+        self.note(Some(faults));
+    }
+
+    fn note(&self, refused: Option<String>) {
+        self.metrics.reload.note(Reload { at: Clock::default().now(), refused });
     }
 }
 

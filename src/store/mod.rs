@@ -55,6 +55,7 @@ mod known;
 mod letters;
 mod lock;
 mod lookup;
+mod overview;
 mod pause;
 mod quarantine;
 mod queue;
@@ -83,6 +84,7 @@ pub(crate) use job::{
     Counts, EventChoice, Job, JobState, Kept, LetterChoice, Order, Page as JobPage, QuarantineChoice, Step, Survey,
 };
 pub(crate) use letters::{DeadLetters, LetterFilter, LetterPage, Listed, PastAttempt, Position, ReplayReport};
+pub(crate) use overview::{Overview, SinkOverview, overview};
 pub(crate) use quarantine::{Quarantine, QuarantinedMessage};
 pub(crate) use reader::{Claimed, Page};
 

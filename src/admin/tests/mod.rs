@@ -3,6 +3,7 @@
 mod description;
 mod doors;
 mod lookups;
+mod numbers;
 
 use std::sync::Arc;
 
@@ -42,6 +43,7 @@ impl Scene {
             lifecycle: fixture.lifecycle.clone(),
             store: fixture.store.clone(),
             archive: Archive::new(directory.path().to_owned()),
+            store_max_bytes: 1 << 40,
         };
         let admin = listener.serve(context).unwrap();
         let client = reqwest::Client::builder().build().unwrap();
