@@ -3,6 +3,7 @@
 //! What is read is a function of the data directory, so the command line reads the directory of a stopped relay by the
 //! same functions.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
@@ -61,6 +62,15 @@ impl Archive {
 pub(crate) enum Which {
     Id(EventId),
     Sequence(u64),
+}
+
+impl fmt::Display for Which {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Id(id) => write!(f, "{id}"),
+            Self::Sequence(number) => write!(f, "{number}"),
+        }
+    }
 }
 
 /// Reads an event id, a number, or a sequence as it stands on the wire.

@@ -9,17 +9,18 @@
 
 mod archive;
 mod auth;
-mod dead_letters;
-mod events;
+pub(crate) mod dead_letters;
+pub(crate) mod events;
 mod extract;
 mod health;
 mod metrics;
 mod openapi;
 mod problem;
-mod quarantine;
+pub(crate) mod quarantine;
 mod server;
-mod sinks;
-mod status;
+pub(crate) mod sinks;
+pub(crate) mod status;
+pub(crate) mod tail;
 #[cfg(test)]
 mod tests;
 
@@ -39,9 +40,9 @@ use crate::config::AdminConfig;
 use crate::lifecycle::{Lifecycle, Task};
 use crate::metrics::Metrics;
 use crate::store::Store;
-use problem::Problem;
 
-pub(crate) use archive::Archive;
+pub(crate) use archive::{Archive, Which};
+pub(crate) use problem::Problem;
 
 /// A longer body of a request is refused.
 const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -68,6 +69,7 @@ pub(crate) struct Context {
     pub(crate) archive: Archive,
     /// `store.max_bytes`
     pub(crate) store_max_bytes: u64,
+    pub(crate) audience: tail::Audience,
 }
 
 /// What a handler gets as its `State`.
@@ -120,6 +122,7 @@ fn router() -> OpenApiRouter<Shared> {
         .routes(routes!(dead_letters::one))
         .routes(routes!(quarantine::list))
         .routes(routes!(quarantine::one))
+        .routes(routes!(tail::tail))
         .routes(routes!(openapi::document))
 }
 

@@ -111,6 +111,7 @@ impl App {
             store: store.clone(),
             archive: admin::Archive::new(config.store.path.clone()),
             store_max_bytes: config.store.max_bytes,
+            audience: admin::tail::Audience::default(),
         })?;
         let live = Live {
             config,

@@ -4,6 +4,7 @@
 
 mod check;
 mod check_tests;
+mod completions;
 mod data;
 mod dead_letters;
 mod demo;
@@ -11,10 +12,16 @@ mod emulate;
 mod events;
 mod explain;
 mod listen;
+mod quarantine;
+mod relay;
 mod reload;
 mod run;
 mod schema;
 mod secret;
+mod status;
+mod table;
+mod tail;
+mod token;
 mod verify;
 
 use std::io::{IsTerminal, Write};
@@ -56,13 +63,20 @@ struct Log {
 #[derive(Subcommand)]
 enum Command {
     Run(run::Run),
+    Status(status::Args),
+    /// List the sinks of a running relay
+    Sinks(status::Args),
+    Tail(tail::Args),
     Check(check::Check),
+    Completions(completions::Args),
     Demo(demo::Args),
     Emulate(Box<emulate::Args>),
     Events(events::Args),
     Explain(explain::Args),
     Listen(listen::Args),
     DeadLetters(dead_letters::Args),
+    Quarantine(quarantine::Args),
+    Token(token::Args),
     Schema(schema::Schema),
     Secret(secret::Args),
     Verify(verify::Args),
@@ -108,11 +122,17 @@ async fn execute(command: Command, home: Option<demo::Home>) -> ExitCode {
             Err(Some(error)) => report(&error, FAILED),
         },
         (Command::Check(args), _) => coded(check::run(&args, &mut out, &mut errors).map_err(Into::into)),
+        (Command::Completions(args), _) => ended(completions::run(&args, &mut out)),
+        (Command::Status(args), _) => coded(status::run(args, &mut out, &mut errors).await),
+        (Command::Sinks(args), _) => coded(status::run_sinks(args, &mut out, &mut errors).await),
+        (Command::Tail(args), _) => coded(tail::run(args, &mut out, &mut errors).await),
+        (Command::Quarantine(args), _) => coded(quarantine::run(args, &mut out, &mut errors).await),
+        (Command::Token(args), _) => coded(token::run(args, &mut out, &mut errors).await),
         (Command::Emulate(args), _) => ended(emulate::run(*args, &mut out).await),
-        (Command::Events(args), _) => coded(events::run(args, &mut out, &mut errors)),
+        (Command::Events(args), _) => coded(events::run(args, &mut out, &mut errors).await),
         (Command::Explain(args), _) => coded(explain::run(&args, &mut std::io::stdin(), &mut out, &mut errors)),
         (Command::Listen(args), _) => ended(listen::run(args, &mut out).await),
-        (Command::DeadLetters(args), _) => coded(dead_letters::run(args, &mut out, &mut errors)),
+        (Command::DeadLetters(args), _) => coded(dead_letters::run(args, &mut out, &mut errors).await),
         (Command::Schema(args), _) => ended(schema::run(&args, &mut out).map_err(Into::into)),
         (Command::Secret(args), _) => ended(secret::run(&args, &mut out)),
         (Command::Verify(args), _) => coded(verify::run(&args, &mut out).map_err(Into::into)),

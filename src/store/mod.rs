@@ -96,6 +96,7 @@ use crate::metrics::{Metrics, SinkMetrics};
 use bell::Bell;
 use reader::{Look, Reader};
 use recent::Recent;
+pub(crate) use recent::{Accepted, AcceptedEvent};
 use roster::{Joined, RosterChange};
 use writer::Command;
 

@@ -4,6 +4,7 @@ mod description;
 mod doors;
 mod lookups;
 mod numbers;
+mod tail;
 
 use std::sync::Arc;
 
@@ -44,6 +45,7 @@ impl Scene {
             store: fixture.store.clone(),
             archive: Archive::new(directory.path().to_owned()),
             store_max_bytes: 1 << 40,
+            audience: super::tail::Audience::default(),
         };
         let admin = listener.serve(context).unwrap();
         let client = reqwest::Client::builder().build().unwrap();

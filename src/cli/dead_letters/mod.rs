@@ -1,19 +1,21 @@
 //! `cspr-relay dead-letters`: look at the deliveries that were given up, and make them wait again.
 //!
-//! Looking works beside a running relay; replaying needs the data directory for itself.
+//! Looking asks a running relay, or reads the directory of a stopped one; replaying needs the directory for itself.
 
 mod list;
 mod show;
 
 use std::io::{self, Write};
-use std::time::Duration;
+use std::path::Path;
 
 use anyhow::{Context, anyhow};
 
 use super::USAGE;
-use super::data::{Place, Which, which};
+use super::data::{Which, which};
+use super::relay::{Place, Relay};
+use crate::admin::dead_letters::{self as letters, LetterQuery, LettersOfEvent};
 use crate::clock::Clock;
-use crate::config::{SinkName, duration};
+use crate::config::{duration, hash};
 use crate::event::EventId;
 use crate::store::{DeadLetters, LetterFilter, OpenError, ReplayReport, dead_letters};
 
@@ -34,7 +36,7 @@ pub(crate) struct Args {
 
 #[derive(Clone, Debug, clap::Subcommand)]
 enum Verb {
-    /// List them, oldest first; works beside a running relay
+    /// List them, oldest first
     List {
         #[command(flatten)]
         filters: Filters,
@@ -45,7 +47,7 @@ enum Verb {
         #[arg(long)]
         json: bool,
     },
-    /// Show all that is known of one: facts, reason, every attempt, the message; works beside a running relay
+    /// Show all that is known of one: facts, reason, every attempt, the message
     Show {
         /// Event id (`evt_…`) or sequence number (as in `list`, or as in `cspr-relay-sequence`)
         #[arg(value_name = "ID_OR_SEQUENCE", value_parser = which)]
@@ -75,62 +77,97 @@ struct Filters {
     /// Only those of this sink
     #[arg(long)]
     sink: Option<String>,
+    /// Only those that this route matched
+    #[arg(long)]
+    route: Option<String>,
     /// Only those with this cause, such as server, timeout, refused
     #[arg(long)]
     cause: Option<String>,
+    /// Only those of this contract package (its hash, with or without a prefix)
+    #[arg(long, value_name = "PACKAGE", value_parser = hash)]
+    contract_package: Option<String>,
     /// Only those of this token id
     #[arg(long, value_name = "TOKEN_ID")]
     token: Option<String>,
     /// Only those given up at least this long ago, such as 1h
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
-    older_than: Option<Duration>,
+    #[arg(long, value_name = "DURATION", value_parser = a_duration)]
+    older_than: Option<String>,
 }
 
-impl From<Filters> for LetterFilter {
+/// Checked here, so that what is wrong is told at once.
+fn a_duration(text: &str) -> Result<String, String> {
+    duration(text).map(|_duration| text.to_owned())
+}
+
+impl From<Filters> for LetterQuery {
     fn from(filters: Filters) -> Self {
-        let Filters { sink, cause, token, older_than } = filters;
-        Self { sink: sink.map(name), cause, token_id: token, older_than, ..Self::default() }
+        let Filters { sink, route, cause, contract_package, token, older_than } = filters;
+        Self { sink, route, cause, contract_package, token_id: token, older_than, ..Self::default() }
     }
-}
-
-fn name(sink: String) -> SinkName {
-    SinkName(sink.into())
 }
 
 /// Does what the verb says and gives the exit code.
-pub(crate) fn run(args: Args, out: &mut impl Write, errors: &mut impl Write) -> anyhow::Result<u8> {
-    let Some(path) = args.place.directory(errors)? else { return Ok(USAGE) };
-    let letters = dead_letters(&path).with_context(|| format!("looking for dead letters in {}", path.display()))?;
-    let clock = Clock::default();
-    match args.verb {
+pub(crate) async fn run(args: Args, out: &mut impl Write, errors: &mut impl Write) -> anyhow::Result<u8> {
+    let code = match args.verb {
+        Verb::Replay { filters, id, dry_run } => {
+            let Some(path) = args.place.directory(errors)? else { return Ok(USAGE) };
+            replay(&path, filters, id, dry_run, out)?
+        }
         Verb::List { filters, limit, json } => {
-            list::run(&letters, &filters.into(), clock.now(), &list::Form { limit, is_json: json }, out)?;
+            let Some(relay) = args.place.relay(errors).await? else { return Ok(USAGE) };
+            list::run(&relay, filters.into(), limit, json, out).await?;
+            0
         }
         Verb::Show { which, sink, json } => {
-            let filter = LetterFilter { sink: sink.map(name), ..of(which) };
-            if !show::run(&letters, &filter, clock.now(), json, out)? {
+            let Some(relay) = args.place.relay(errors).await? else { return Ok(USAGE) };
+            let is_found = show(&relay, which, sink, json, out).await?;
+            if !is_found {
                 writeln!(errors, "There is no such dead letter.")?;
-                return Ok(NOT_FOUND);
             }
+            if is_found { 0 } else { NOT_FOUND }
         }
-        Verb::Replay { filters, id, dry_run } => {
-            let filter = LetterFilter { id, ..filters.into() };
-            let report = replay(&letters, &filter, &clock, !dry_run)?;
-            tell(&report, dry_run, out)?;
-        }
-    }
+    };
     out.flush()?;
+    Ok(code)
+}
+
+/// Writes the letters of an event; false if there is none.
+async fn show(
+    relay: &Relay,
+    which: Which,
+    sink: Option<String>,
+    is_json: bool,
+    out: &mut impl Write,
+) -> anyhow::Result<bool> {
+    let read = move |directory: &Path| letters::of_event(directory, which, Clock::default().now()).map(Some);
+    let found: Option<LettersOfEvent> = relay.ask(&["dead-letters", &which.to_string()], &(), read).await?;
+    let mut found = found.map_or_else(Vec::new, |found| found.dead_letters);
+    found.retain(|details| sink.as_ref().is_none_or(|sink| *sink == details.letter.sink));
+    found.iter().try_for_each(|details| show::run(details, is_json, out))?;
+    Ok(!found.is_empty())
+}
+
+fn replay(
+    path: &Path,
+    filters: Filters,
+    id: Option<EventId>,
+    is_dry: bool,
+    out: &mut impl Write,
+) -> anyhow::Result<u8> {
+    let letters = dead_letters(path).with_context(|| format!("looking for dead letters in {}", path.display()))?;
+    let wanted = LetterQuery::from(filters).read().map_err(anyhow::Error::msg)?;
+    let filter = LetterFilter { id, ..wanted.filter };
+    let report = replay_now(&letters, &filter, &Clock::default(), !is_dry)?;
+    tell(&report, is_dry, out)?;
     Ok(0)
 }
 
-fn of(which: Which) -> LetterFilter {
-    match which {
-        Which::Id(id) => LetterFilter { id: Some(id), ..LetterFilter::default() },
-        Which::Sequence(seq) => LetterFilter { seq: Some(seq), ..LetterFilter::default() },
-    }
-}
-
-fn replay(letters: &DeadLetters, filter: &LetterFilter, clock: &Clock, apply: bool) -> anyhow::Result<ReplayReport> {
+fn replay_now(
+    letters: &DeadLetters,
+    filter: &LetterFilter,
+    clock: &Clock,
+    apply: bool,
+) -> anyhow::Result<ReplayReport> {
     letters.replay(filter, clock, apply).map_err(|error| match error {
         OpenError::Locked { path, holder } => anyhow!(
             "the data directory {} is in use by a relay ({holder}): stop the relay first, replay, and start it again",
@@ -187,12 +224,12 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_directory_without_a_store_is_an_error_that_names_it() {
+    #[tokio::test]
+    async fn a_directory_without_a_store_is_an_error_that_names_it() {
         let directory = tempfile::tempdir().unwrap();
         let line = ["x", "list", "--data", directory.path().to_str().unwrap()];
         let args = Command::try_parse_from(line).unwrap().letters;
-        let error = format!("{:#}", run(args, &mut Vec::new(), &mut Vec::new()).unwrap_err());
+        let error = format!("{:#}", run(args, &mut Vec::new(), &mut Vec::new()).await.unwrap_err());
         assert!(error.contains(directory.path().to_str().unwrap()), "{error}");
         assert!(std::fs::read_dir(directory.path()).unwrap().next().is_none(), "looking leaves nothing behind");
     }
