@@ -13,7 +13,6 @@ pub(super) struct Query<T>(pub(super) T);
 pub(super) struct Path<T>(pub(super) T);
 
 /// A JSON body.
-#[expect(dead_code, reason = "the handlers that take a body come with the next change")]
 pub(super) struct Body<T>(pub(super) T);
 
 impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {

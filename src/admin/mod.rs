@@ -13,8 +13,10 @@ pub(crate) mod dead_letters;
 pub(crate) mod events;
 mod extract;
 mod health;
+mod jobs;
 mod metrics;
 mod openapi;
+mod orders;
 mod problem;
 pub(crate) mod quarantine;
 mod server;
@@ -23,6 +25,7 @@ pub(crate) mod status;
 pub(crate) mod tail;
 #[cfg(test)]
 mod tests;
+mod verbs;
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -39,10 +42,13 @@ use crate::clock::Clock;
 use crate::config::AdminConfig;
 use crate::lifecycle::{Lifecycle, Task};
 use crate::metrics::Metrics;
+use crate::operator::Operator;
 use crate::store::Store;
-
 pub(crate) use archive::{Archive, Which};
+pub(crate) use jobs::{CountsView, Forecast, JobView, Jobs};
+pub(crate) use orders::{EventFilterRequest, LetterFilterRequest, OrderRequest, QuarantineFilterRequest};
 pub(crate) use problem::Problem;
+pub(crate) use verbs::{PauseChange, PauseView, TestResult};
 
 /// A longer body of a request is refused.
 const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -66,6 +72,7 @@ pub(crate) struct Context {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) lifecycle: Lifecycle,
     pub(crate) store: Store,
+    pub(crate) operator: Operator,
     pub(crate) archive: Archive,
     /// `store.max_bytes`
     pub(crate) store_max_bytes: u64,
@@ -123,6 +130,13 @@ fn router() -> OpenApiRouter<Shared> {
         .routes(routes!(quarantine::list))
         .routes(routes!(quarantine::one))
         .routes(routes!(tail::tail))
+        .routes(routes!(verbs::pause))
+        .routes(routes!(verbs::resume))
+        .routes(routes!(verbs::test))
+        .routes(routes!(jobs::list, jobs::begin))
+        .routes(routes!(jobs::dry_run))
+        .routes(routes!(jobs::one))
+        .routes(routes!(jobs::cancel))
         .routes(routes!(openapi::document))
 }
 

@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 
 use super::extract::Path;
 use super::problem::Problem;
+use super::verbs::PauseView;
 use super::{Context, Shared};
 use crate::clock::Timestamp;
 use crate::config::SinkName;
@@ -54,7 +55,9 @@ pub(crate) struct SinkStatus {
     pub(crate) breaker_open: bool,
     pub(crate) breaker_open_since: Option<String>,
     /// Nothing is attempted.
-    pub(crate) paused: Option<PauseStatus>,
+    pub(crate) paused: bool,
+    /// Since when it is paused, by whom and why.
+    pub(crate) pause: Option<PauseView>,
     /// When the next attempt may start; absent while there is nothing to attempt, or somebody has to act first.
     pub(crate) next_attempt_at: Option<String>,
     pub(crate) last_delivered_at: Option<String>,
@@ -71,15 +74,6 @@ pub(crate) struct SinkStatus {
     pub(crate) dead: u64,
     /// Deliveries dropped by the policy of its backlog.
     pub(crate) expired: u64,
-}
-
-/// Why nothing is attempted.
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize, ToSchema)]
-pub(crate) struct PauseStatus {
-    pub(crate) since: String,
-    /// `operator`, or `destination`: it says that it is gone for good.
-    pub(crate) by: String,
-    pub(crate) reason: String,
 }
 
 /// The last attempt that did not end in a delivery.
@@ -121,11 +115,8 @@ impl SinkStatus {
             dead_letters,
             breaker_open: metrics.breaker_open.value() > 0,
             breaker_open_since: text(metrics.breaker_since.moment()),
-            paused: metrics.pause().map(|(since, by, reason)| PauseStatus {
-                since: since.to_string(),
-                by: by.to_owned(),
-                reason,
-            }),
+            paused: metrics.paused.value() > 0,
+            pause: context.operator.paused(name).map(Into::into),
             next_attempt_at: text(metrics.next_attempt_at.moment()),
             last_delivered_at: text(metrics.delivered_at.moment()),
             last_failure: metrics.last_failure().map(|(at, cause, detail)| FailureStatus {

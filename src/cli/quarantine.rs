@@ -5,15 +5,18 @@ use std::path::Path;
 
 use super::USAGE;
 use super::listen::{escaped_in_json, shown};
+use super::relay::work::{self, How, Words};
 use super::relay::{Place, Relay};
 use super::table::Table;
 use crate::admin::quarantine::{self, QuarantineList, QuarantineQuery, QuarantinedView};
+use crate::admin::{OrderRequest, QuarantineFilterRequest};
 
 /// The exit code of `show` for a message that does not exist.
 const NOT_FOUND: u8 = 1;
 const REASON_CHARS: usize = 60;
+const NOUNS: (&str, &str) = ("message", "messages");
 
-/// Look at the messages that could not be handled
+/// Look at the messages that could not be handled, take them up once more, or let go of them
 ///
 /// They are kept raw, with the reason: a message that is no JSON, or lacks what its stream must have.
 #[derive(Clone, Debug, clap::Args)]
@@ -46,16 +49,66 @@ enum Verb {
         #[arg(long)]
         json: bool,
     },
+    /// Put them through intake once more, after a fix; what is still unusable, or wanted by no route, stays
+    Reroute {
+        #[command(flatten)]
+        filters: Filters,
+        #[command(flatten)]
+        how: How,
+    },
+    /// Let go of them for good
+    Drop {
+        #[command(flatten)]
+        filters: Filters,
+        #[command(flatten)]
+        how: How,
+    },
+}
+
+#[derive(Clone, Debug, clap::Args)]
+struct Filters {
+    /// Only the one of this number
+    #[arg(long)]
+    number: Option<u64>,
+    /// Only those of this stream
+    #[arg(long)]
+    stream: Option<String>,
+    /// Only those with this in their reason
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+}
+
+impl From<Filters> for QuarantineFilterRequest {
+    fn from(filters: Filters) -> Self {
+        let Filters { number, stream, reason } = filters;
+        Self { number, stream, reason }
+    }
 }
 
 /// Does what the verb says and gives the exit code.
 pub(crate) async fn run(args: Args, out: &mut impl Write, errors: &mut impl Write) -> anyhow::Result<u8> {
-    let Some(relay) = args.place.relay(errors).await? else { return Ok(USAGE) };
-    let is_found = match args.verb {
+    let Args { verb, place } = args;
+    let (order, done, how) = match verb {
+        Verb::List { .. } | Verb::Show { .. } => return look(verb, place, out, errors).await,
+        Verb::Reroute { filters, how } => {
+            (OrderRequest::RerouteQuarantined { filter: filters.into() }, "taken up", how)
+        }
+        Verb::Drop { filters, how } => (OrderRequest::DropQuarantined { filter: filters.into() }, "dropped", how),
+    };
+    let Some(relay) = place.running(errors)? else { return Ok(USAGE) };
+    let code = work::run(&relay, order, Words { nouns: NOUNS, done }, &how, out).await?;
+    out.flush()?;
+    Ok(code)
+}
+
+async fn look(verb: Verb, place: Place, out: &mut impl Write, errors: &mut impl Write) -> anyhow::Result<u8> {
+    let Some(relay) = place.relay(errors).await? else { return Ok(USAGE) };
+    let is_found = match verb {
         Verb::List { limit, before, json } => {
             list(&relay, QuarantineQuery { before, limit: Some(limit) }, json, out).await?
         }
         Verb::Show { number, json } => show(&relay, number, json, out).await?,
+        Verb::Reroute { .. } | Verb::Drop { .. } => true,
     };
     if !is_found {
         writeln!(errors, "There is no such message in quarantine.")?;

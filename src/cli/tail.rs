@@ -50,8 +50,8 @@ pub(crate) struct Args {
 pub(crate) async fn run(args: Args, out: &mut impl Write, errors: &mut impl Write) -> anyhow::Result<u8> {
     let Args { stream, action, contract_package, token, sink, route, json, place } = args;
     let query = TailQuery { stream, action, contract_package, token_id: token, sink, route, messages: Some(json) };
-    let Some(relay) = place.relay(errors).await? else { return Ok(USAGE) };
-    let answer = relay.running()?.stream(&["tail"], &query).await?;
+    let Some(relay) = place.running(errors)? else { return Ok(USAGE) };
+    let answer = relay.stream(&["tail"], &query).await?;
     match follow(answer, json, out).await {
         Err(error)
             if error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe) =>

@@ -14,18 +14,22 @@ use super::Setup;
 use super::group::deliver;
 use crate::clock::Timestamp;
 use crate::event::{self, Delivery, Event, EventId, Network, Occasion, Origin, Sequence, Stream};
-use crate::sink::Outcome;
+use crate::sink::{Cause, Failure, Outcome};
 
-/// Sinks bound their attempts themselves; this bounds a sink that does not.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// Somebody waits for the answer.
+const PATIENCE: Duration = Duration::from_secs(18);
 
 /// What came of a trial.
 #[derive(Clone, Debug)]
 pub(crate) struct Trial {
     pub(crate) id: EventId,
     pub(crate) took: Duration,
-    /// `None`: nothing within [`PATIENCE`].
-    pub(crate) outcome: Option<Outcome>,
+    pub(crate) is_delivered: bool,
+    /// The HTTP status where there is one.
+    pub(crate) status: Option<u16>,
+    /// Why it was not delivered, as a word and in words.
+    pub(crate) cause: Option<&'static str>,
+    pub(crate) detail: Option<String>,
 }
 
 /// Sends one test event.
@@ -34,8 +38,17 @@ pub(crate) async fn trial(setup: &Setup, network: Network, now: Timestamp) -> Tr
     let id = event.id;
     let delivery = Delivery { event: Arc::new(event), routes: Arc::from([]), attempt: 1, occasion: Occasion::Test };
     let began = tokio::time::Instant::now();
-    let outcome = tokio::time::timeout(PATIENCE, deliver(&*setup.sink, delivery)).await.ok();
-    Trial { id, took: began.elapsed(), outcome }
+    let outcome = tokio::time::timeout(PATIENCE, deliver(&*setup.sink, delivery)).await;
+    let (is_delivered, status, failure) = match outcome {
+        Ok(Outcome::Delivered { status }) => (true, status, None),
+        Ok(Outcome::Retry { failure, .. } | Outcome::Reject { failure }) => (false, failure.status, Some(failure)),
+        Err(_elapsed) => {
+            let detail = format!("no answer within {} s; the sink itself waits longer", PATIENCE.as_secs());
+            (false, None, Some(Failure { cause: Cause::Timeout, status: None, detail }))
+        }
+    };
+    let cause = failure.as_ref().map(|failure| failure.cause.as_str());
+    Trial { id, took: began.elapsed(), is_delivered, status, cause, detail: failure.map(|failure| failure.detail) }
 }
 
 /// A token of a package that cannot exist, with a value for whatever a template may name. Its id differs from that of

@@ -40,7 +40,8 @@ pub(crate) struct SinkMetrics {
     /// From the start of an attempt to its end, whatever that was.
     pub(crate) attempts: Histogram,
     by_cause: Mutex<BTreeMap<&'static str, Failed>>,
-    last: Mutex<Last>,
+    /// When, cause and detail.
+    last_failure: Mutex<Option<(Timestamp, &'static str, String)>>,
     recent: Mutex<Recent>,
 }
 
@@ -50,15 +51,6 @@ pub(crate) struct Failed {
     pub(crate) attempts: u64,
     /// Deliveries given up.
     pub(crate) deliveries: u64,
-}
-
-/// What one wants to read beside the numbers.
-#[derive(Clone, Debug, Default)]
-struct Last {
-    /// When, cause and detail.
-    failure: Option<(Timestamp, &'static str, String)>,
-    /// Since when, by whom, why.
-    pause: Option<(Timestamp, &'static str, String)>,
 }
 
 impl SinkMetrics {
@@ -71,7 +63,7 @@ impl SinkMetrics {
         };
         self.failed_attempts.increment();
         lock(&self.by_cause).entry(cause).or_default().attempts += 1;
-        lock(&self.last).failure = Some((at, cause, detail.to_owned()));
+        *lock(&self.last_failure) = Some((at, cause, detail.to_owned()));
     }
 
     /// A delivery was given up.
@@ -85,16 +77,7 @@ impl SinkMetrics {
     }
 
     pub(crate) fn last_failure(&self) -> Option<(Timestamp, &'static str, String)> {
-        lock(&self.last).failure.clone()
-    }
-
-    pub(crate) fn set_pause(&self, pause: Option<(Timestamp, &'static str, String)>) {
-        lock(&self.last).pause = pause;
-    }
-
-    /// Since when, by whom and why nothing is attempted.
-    pub(crate) fn pause(&self) -> Option<(Timestamp, &'static str, String)> {
-        lock(&self.last).pause.clone()
+        lock(&self.last_failure).clone()
     }
 
     /// Attempts of the last five minutes: those that delivered, and all.

@@ -4,13 +4,11 @@
 //! retention. It is removed when a replay of it is settled as delivered, when an operator drops it, and by the policy
 //! of `dead_letters`.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::format::{Damaged, Decoder, Encoder, Record, Table, Target, open, seal};
-use super::{Settlement, SinkId, Waiting};
+use super::{Settlement, SinkId};
 use crate::clock::Timestamp;
 use crate::config::DeadLettersConfig;
 use crate::event::{EventId, Origin, Stream};
@@ -157,23 +155,6 @@ impl DeadLetter {
             tracing::warn!(expired, "dead letters were removed by dead_letters.retention or dead_letters.max_bytes");
         }
         Ok(())
-    }
-
-    /// Makes it wait again, due at once, with all its attempts before it.
-    pub(super) fn wait_again(&self, connection: &Connection, now: Timestamp) -> rusqlite::Result<()> {
-        let waiting = Waiting {
-            seq: self.seq,
-            lane: self.lane,
-            body_bytes: self.body_bytes,
-            attempts: 0,
-            is_replay: true,
-            delay: Duration::ZERO,
-            due_at: now,
-            blocking_since: None,
-        };
-        let row = seal(Table::Waiting, &[self.sink.0.into(), self.seq], &waiting.encode());
-        let sql = "INSERT INTO waiting VALUES (?1, ?2, ?3)";
-        connection.prepare_cached(sql)?.execute(params![self.sink.0, self.seq, row]).map(drop)
     }
 
     fn encode(&self) -> Vec<u8> {

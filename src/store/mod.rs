@@ -6,11 +6,13 @@
 //! # Invariants
 //! 1. An event is accepted when the commit that holds its body, its batch record and so all its deliveries returned.
 //!    Nothing is handed to a sink before that.
-//! 2. A delivery (event, sink) is **pending** if and only if the event's batch record names the sink and either
-//!    `seq > low(sink)` and there is no `settled` row, or there is a `waiting` or a `held` row. Every transition is
-//!    one transaction; `low` moves past an event only in or after the transaction that settled it, or made it wait
-//!    or be held.
-//! 3. A lane with a `held` row of a sink has a `waiting` row of that sink with a lower sequence number.
+//! 2. A delivery (event, sink) is **pending** if and only if there is a `waiting` or a `held` row, or the event's batch
+//!    record names the sink, `seq > low(sink)` and there is no `settled` row. Every transition is one transaction; `low`
+//!    moves past an event only in or after the transaction that settled it, or made it wait or be held. A replay makes
+//!    a delivery wait that is not pending, also to a sink that the record does not name; a `settled` row of it stays
+//!    until it is settled anew.
+//! 3. A lane with a `held` row of a sink has a `waiting` row of that sink with a lower sequence number, or one of a
+//!    replay that came in between.
 //! 4. An event's body is deleted only when none of its deliveries is pending. So a pending delivery without a body
 //!    is damage, is reported, and becomes a dead letter.
 //! 5. A batch record is deleted only when all its bodies are gone, its ids are forgotten and every `low` is past it.
@@ -83,7 +85,7 @@ pub(crate) use history::{Body, Events, History, PastDelivery, State, Token};
 pub(crate) use job::{
     Counts, EventChoice, Job, JobState, Kept, LetterChoice, Order, Page as JobPage, QuarantineChoice, Step, Survey,
 };
-pub(crate) use letters::{DeadLetters, LetterFilter, LetterPage, Listed, PastAttempt, Position, ReplayReport};
+pub(crate) use letters::{DeadLetters, LetterFilter, Listed, PastAttempt, Position};
 pub(crate) use overview::{Overview, SinkOverview, overview};
 pub(crate) use quarantine::{Quarantine, QuarantinedMessage};
 pub(crate) use reader::{Claimed, Page};
@@ -95,8 +97,8 @@ use crate::lifecycle::Lifecycle;
 use crate::metrics::{Metrics, SinkMetrics};
 use bell::Bell;
 use reader::{Look, Reader};
+pub(crate) use recent::AcceptedEvent;
 use recent::Recent;
-pub(crate) use recent::{Accepted, AcceptedEvent};
 use roster::{Joined, RosterChange};
 use writer::Command;
 
@@ -128,6 +130,8 @@ pub(crate) struct Candidate {
     pub(crate) body: Bytes,
     /// The sinks that get it with the names of the routes that say so; never empty.
     pub(crate) targets: Vec<(SinkId, Arc<[Arc<str>]>)>,
+    /// The number that it has in quarantine, which it leaves with the commit that accepts it or knows it already.
+    pub(crate) quarantine: Option<u64>,
 }
 
 /// A message that could not be handled.

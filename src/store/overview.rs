@@ -92,10 +92,9 @@ impl Look<'_> {
             let own = batch.numbered().filter(|(seq, record)| {
                 (next..end).contains(seq) && record.targets.iter().any(|target| target.sink == sink)
             });
-            for (seq, _) in own {
-                if !settled.exists(params![sink.0, seq])? {
-                    return Ok(Some(seq));
-                }
+            let mut own = own.map(|(seq, _)| settled.exists(params![sink.0, seq]).map(|is| (!is).then_some(seq)));
+            if let Some(fresh) = own.find_map(Result::transpose) {
+                return fresh.map(Some);
             }
             next = batch.last() + 1;
             if began.elapsed() > PATIENCE {

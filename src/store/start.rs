@@ -59,11 +59,11 @@ pub(super) fn open(
     }
     let sinks = queues.iter().map(|(name, queue)| (name.clone(), queue.id)).collect();
     // A sink that is neither configured nor owed anything must not hold back what is behind it.
-    for queue in scan.queues.values().filter(|queue| queue.pending == 0) {
+    for queue in scan.queues.values().filter(|queue| queue.pending() == 0) {
         connection.execute("UPDATE cursor SET low = ?1 WHERE sink = ?2", params![tail_at_start, queue.id.0])?;
     }
-    let parked = scan.queues.iter().filter(|(_, queue)| queue.pending > 0);
-    let parked = parked.map(|(name, queue)| (name.clone(), queue.pending)).collect();
+    let parked = scan.queues.iter().filter(|(_, queue)| queue.pending() > 0);
+    let parked = parked.map(|(name, queue)| (name.clone(), queue.pending())).collect();
     metrics.store.known_ids.set(scan.known.len() as u64);
     let space = Space::new(&connection, &settings, Arc::clone(&metrics), scan.keys_from)?;
     let accepting = Accepting {

@@ -61,6 +61,10 @@ impl<'c> Transaction<'c> {
         Ok(())
     }
 
+    pub(super) fn leave_quarantine(&self, number: u64) -> rusqlite::Result<()> {
+        self.inner.prepare_cached("DELETE FROM quarantine WHERE number = ?1")?.execute([number]).map(drop)
+    }
+
     pub(super) fn index(&self, row: &lookup::Row) -> rusqlite::Result<()> {
         let sql = "INSERT OR REPLACE INTO lookup VALUES (?1, ?2, ?3, ?4)";
         self.inner.prepare_cached(sql)?.execute(params![row.kind as u8, row.first, row.bucket, row.row]).map(drop)

@@ -17,6 +17,7 @@ const EXAMPLES: [(&str, &str); 5] = [
 async fn what_is_described_is_there_and_answers_as_described() {
     let scene = Scene::start();
     scene.fill().await;
+    scene.begin_a_job().await;
     let (status, document) = scene.get("/api/v1/openapi.json").await;
     assert_eq!((status, &document["openapi"]), (200, &Value::from("3.1.0")));
     let paths = document["paths"].as_object().unwrap();

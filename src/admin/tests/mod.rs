@@ -1,11 +1,13 @@
 //! The admin side over real sockets, with a store but no relay around it.
 
+mod acting;
 mod description;
 mod doors;
 mod lookups;
 mod numbers;
 mod tail;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use reqwest::{Method, Response};
@@ -14,7 +16,10 @@ use serde_json::Value;
 use super::{Admin, Archive, Context, Listener};
 use crate::clock::Clock;
 use crate::config::{AdminConfig, Secret};
-use crate::event::Stream;
+use crate::event::{Network, Stream};
+use crate::intake::{Reroute, Routing, Switch};
+use crate::operator::Operator;
+use crate::route::Router;
 use crate::store::tests::{Fixture, candidate, settings};
 use crate::store::{Attempt, Change, End, Quarantined, Settlement};
 
@@ -43,6 +48,7 @@ impl Scene {
             metrics: Arc::clone(&fixture.metrics),
             lifecycle: fixture.lifecycle.clone(),
             store: fixture.store.clone(),
+            operator: operator(&fixture),
             archive: Archive::new(directory.path().to_owned()),
             store_max_bytes: 1 << 40,
             audience: super::tail::Audience::default(),
@@ -92,6 +98,13 @@ impl Scene {
         self.fixture.close().await;
         self.admin.stop().await;
     }
+}
+
+/// Acts on the store alone: no sink is at work.
+fn operator(fixture: &Fixture) -> Operator {
+    let routing = Arc::new(Switch::new(Routing { router: Router::new(&[]), sinks: HashMap::new() }));
+    let reroute = Reroute { network: Network::Testnet, routing };
+    Operator::start(reroute, fixture.store.clone(), fixture.clock.clone(), &fixture.lifecycle).0
 }
 
 async fn json(answer: Response) -> (u16, Value) {

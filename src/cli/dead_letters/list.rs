@@ -29,17 +29,19 @@ pub(super) async fn run(
 ) -> anyhow::Result<()> {
     let columns = terminal_size().map_or(COLUMNS_DEFAULT, |(Width(columns), _)| columns.into());
     let mut count = 0;
-    loop {
+    while count <= limit {
         query.limit = u16::try_from((limit + 1 - count).min(PAGE)).ok();
         let LetterList { dead_letters, next } = page(relay, query.clone()).await?;
-        for letter in dead_letters {
+        // One more than is shown says whether there are more.
+        let has_more = count + dead_letters.len() > limit;
+        for letter in dead_letters.iter().take(limit - count) {
+            write(letter, count == 0, is_json, columns, out)?;
             count += 1;
-            if count > limit {
-                return if is_json { Ok(()) } else { Ok(writeln!(out, "… and more; --limit shows more of them")?) };
-            }
-            write(&letter, count == 1, is_json, columns, out)?;
         }
-        let Some(next) = next else { break };
+        if has_more && !is_json {
+            writeln!(out, "… and more; --limit shows more of them")?;
+        }
+        let Some(next) = next.filter(|_| !has_more) else { break };
         query.cursor = Some(next);
     }
     if count == 0 && !is_json {

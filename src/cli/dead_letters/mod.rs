@@ -1,26 +1,26 @@
-//! `cspr-relay dead-letters`: look at the deliveries that were given up, and make them wait again.
+//! `cspr-relay dead-letters`: look at the deliveries that were given up, and have a running relay replay or drop them.
 //!
-//! Looking asks a running relay, or reads the directory of a stopped one; replaying needs the directory for itself.
+//! Looking asks a running relay, or reads the directory of a stopped one; acting is done by the relay itself.
 
 mod list;
 mod show;
 
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::Path;
-
-use anyhow::{Context, anyhow};
 
 use super::USAGE;
 use super::data::{Which, which};
+use super::relay::work::{self, How, Words};
 use super::relay::{Place, Relay};
 use crate::admin::dead_letters::{self as letters, LetterQuery, LettersOfEvent};
+use crate::admin::{LetterFilterRequest, OrderRequest};
 use crate::clock::Clock;
 use crate::config::{duration, hash};
 use crate::event::EventId;
-use crate::store::{DeadLetters, LetterFilter, OpenError, ReplayReport, dead_letters};
 
 /// The exit code of `show` for a letter that does not exist.
 const NOT_FOUND: u8 = 1;
+const NOUNS: (&str, &str) = ("dead letter", "dead letters");
 
 /// Look at the deliveries that were given up, and send them again
 ///
@@ -59,17 +59,60 @@ enum Verb {
         #[arg(long)]
         json: bool,
     },
-    /// Make them wait again, due at once at the next start; the relay must be stopped
+    /// Have the running relay send them again; they keep their event ids
     Replay {
         #[command(flatten)]
-        filters: Filters,
-        /// Only this event
-        #[arg(long, value_name = "EVENT_ID")]
-        id: Option<EventId>,
-        /// Only say what would be done
+        choice: Choice,
+        /// Leave those alone that a newer event of their token has followed to the same sink
         #[arg(long)]
-        dry_run: bool,
+        skip_superseded: bool,
+        /// At most so many in a second
+        #[arg(long, value_name = "LETTERS")]
+        rate: Option<u32>,
+        #[command(flatten)]
+        how: How,
     },
+    /// Have the running relay let go of them for good
+    Drop {
+        #[command(flatten)]
+        choice: Choice,
+        #[command(flatten)]
+        how: How,
+    },
+}
+
+/// Which letters a running relay is to do something with.
+#[derive(Clone, Debug, clap::Args)]
+struct Choice {
+    /// Only those of this sink
+    #[arg(long)]
+    sink: Option<String>,
+    /// Only those that this route matched
+    #[arg(long)]
+    route: Option<String>,
+    /// Only those with this cause, such as server, timeout, refused
+    #[arg(long)]
+    cause: Option<String>,
+    /// Only those of this contract package
+    #[arg(long, value_name = "HASH")]
+    contract_package: Option<String>,
+    /// Only those of this token id
+    #[arg(long, value_name = "TOKEN_ID")]
+    token: Option<String>,
+    /// Only this event
+    #[arg(long, value_name = "EVENT_ID")]
+    id: Option<EventId>,
+    /// Only those given up at least this long ago, such as 1h
+    #[arg(long, value_name = "DURATION")]
+    older_than: Option<String>,
+}
+
+impl From<Choice> for LetterFilterRequest {
+    fn from(choice: Choice) -> Self {
+        let Choice { sink, route, cause, contract_package, token, id, older_than } = choice;
+        let event = id.map(|id| id.to_string());
+        Self { sink, route, cause, contract_package, token_id: token, event, older_than }
+    }
 }
 
 #[derive(Clone, Debug, clap::Args)]
@@ -108,27 +151,35 @@ impl From<Filters> for LetterQuery {
 
 /// Does what the verb says and gives the exit code.
 pub(crate) async fn run(args: Args, out: &mut impl Write, errors: &mut impl Write) -> anyhow::Result<u8> {
-    let code = match args.verb {
-        Verb::Replay { filters, id, dry_run } => {
-            let Some(path) = args.place.directory(errors)? else { return Ok(USAGE) };
-            replay(&path, filters, id, dry_run, out)?
+    let Args { verb, place } = args;
+    let (order, done, how) = match verb {
+        Verb::List { .. } | Verb::Show { .. } => return look(verb, place, out, errors).await,
+        Verb::Replay { choice, skip_superseded, rate, how } => {
+            (OrderRequest::ReplayDeadLetters { filter: choice.into(), skip_superseded, rate }, "replayed", how)
         }
-        Verb::List { filters, limit, json } => {
-            let Some(relay) = args.place.relay(errors).await? else { return Ok(USAGE) };
-            list::run(&relay, filters.into(), limit, json, out).await?;
-            0
-        }
-        Verb::Show { which, sink, json } => {
-            let Some(relay) = args.place.relay(errors).await? else { return Ok(USAGE) };
-            let is_found = show(&relay, which, sink, json, out).await?;
-            if !is_found {
-                writeln!(errors, "There is no such dead letter.")?;
-            }
-            if is_found { 0 } else { NOT_FOUND }
-        }
+        Verb::Drop { choice, how } => (OrderRequest::DropDeadLetters { filter: choice.into() }, "dropped", how),
     };
+    let Some(relay) = place.running(errors)? else { return Ok(USAGE) };
+    let code = work::run(&relay, order, Words { nouns: NOUNS, done }, &how, out).await?;
     out.flush()?;
     Ok(code)
+}
+
+async fn look(verb: Verb, place: Place, out: &mut impl Write, errors: &mut impl Write) -> anyhow::Result<u8> {
+    let Some(relay) = place.relay(errors).await? else { return Ok(USAGE) };
+    let is_found = match verb {
+        Verb::List { filters, limit, json } => {
+            list::run(&relay, filters.into(), limit, json, out).await?;
+            true
+        }
+        Verb::Show { which, sink, json } => show(&relay, which, sink, json, out).await?,
+        Verb::Replay { .. } | Verb::Drop { .. } => true,
+    };
+    if !is_found {
+        writeln!(errors, "There is no such dead letter.")?;
+    }
+    out.flush()?;
+    Ok(if is_found { 0 } else { NOT_FOUND })
 }
 
 /// Writes the letters of an event; false if there is none.
@@ -145,56 +196,6 @@ async fn show(
     found.retain(|details| sink.as_ref().is_none_or(|sink| *sink == details.letter.sink));
     found.iter().try_for_each(|details| show::run(details, is_json, out))?;
     Ok(!found.is_empty())
-}
-
-fn replay(
-    path: &Path,
-    filters: Filters,
-    id: Option<EventId>,
-    is_dry: bool,
-    out: &mut impl Write,
-) -> anyhow::Result<u8> {
-    let letters = dead_letters(path).with_context(|| format!("looking for dead letters in {}", path.display()))?;
-    let wanted = LetterQuery::from(filters).read().map_err(anyhow::Error::msg)?;
-    let filter = LetterFilter { id, ..wanted.filter };
-    let report = replay_now(&letters, &filter, &Clock::default(), !is_dry)?;
-    tell(&report, is_dry, out)?;
-    Ok(0)
-}
-
-fn replay_now(
-    letters: &DeadLetters,
-    filter: &LetterFilter,
-    clock: &Clock,
-    apply: bool,
-) -> anyhow::Result<ReplayReport> {
-    letters.replay(filter, clock, apply).map_err(|error| match error {
-        OpenError::Locked { path, holder } => anyhow!(
-            "the data directory {} is in use by a relay ({holder}): stop the relay first, replay, and start it again",
-            path.display()
-        ),
-        other => anyhow::Error::new(other).context("replaying"),
-    })
-}
-
-fn tell(report: &ReplayReport, is_dry: bool, out: &mut impl Write) -> io::Result<()> {
-    let ReplayReport { replayed, superseded, skipped } = *report;
-    let (noun, wait) = if replayed == 1 { ("letter", "waits") } else { ("letters", "wait") };
-    match is_dry {
-        true => writeln!(out, "{replayed} dead {noun} would wait again.")?,
-        false => writeln!(out, "{replayed} dead {noun} {wait} again for the next start of the relay.")?,
-    }
-    if superseded > 0 {
-        writeln!(
-            out,
-            "{superseded} of them are superseded: a newer event of the same token went to the same sink since; a \
-             receiver that goes by the sequence ignores the older one."
-        )?;
-    }
-    if skipped > 0 {
-        writeln!(out, "{skipped} were skipped: they are waiting already.")?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -232,18 +233,5 @@ mod tests {
         let error = format!("{:#}", run(args, &mut Vec::new(), &mut Vec::new()).await.unwrap_err());
         assert!(error.contains(directory.path().to_str().unwrap()), "{error}");
         assert!(std::fs::read_dir(directory.path()).unwrap().next().is_none(), "looking leaves nothing behind");
-    }
-
-    #[test]
-    fn a_replay_says_what_it_did() {
-        let report = ReplayReport { replayed: 3, superseded: 1, skipped: 2 };
-        for (is_dry, begin) in
-            [(true, "3 dead letters would wait again.\n1 of"), (false, "3 dead letters wait again f")]
-        {
-            let mut out = Vec::new();
-            tell(&report, is_dry, &mut out).unwrap();
-            let text = String::from_utf8(out).unwrap();
-            assert!(text.starts_with(begin) && text.contains("2 were skipped"), "{text}");
-        }
     }
 }

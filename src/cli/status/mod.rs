@@ -1,15 +1,12 @@
-//! `cspr-relay status` and `cspr-relay sinks`: a running relay at a glance.
+//! `cspr-relay status`: a running relay at a glance.
 
-mod sinks;
+pub(super) mod sinks;
 
 use std::io::{self, Write};
-
-use anyhow::Context;
 
 use super::USAGE;
 use super::listen::shown;
 use super::relay::Place;
-use crate::admin::sinks::Sinks;
 use crate::admin::status::{ConnectionStatus, EventCounts, ReloadStatus, Status, StoreStatus};
 
 /// Show a running relay at a glance: source, store, configuration, sinks
@@ -24,25 +21,11 @@ pub(crate) struct Args {
 
 /// Asks, writes and gives the exit code.
 pub(crate) async fn run(args: Args, out: &mut impl Write, errors: &mut impl Write) -> anyhow::Result<u8> {
-    let Some(relay) = args.place.relay(errors).await? else { return Ok(USAGE) };
-    let status: Option<Status> = relay.running()?.get(&["status"], &()).await?;
-    let status = status.context("what answers there is no relay of this version")?;
+    let Some(relay) = args.place.running(errors)? else { return Ok(USAGE) };
+    let status: Status = relay.get(&["status"]).await?;
     match args.json {
         true => writeln!(out, "{}", serde_json::to_string(&status)?)?,
         false => write(&status, out)?,
-    }
-    out.flush()?;
-    Ok(0)
-}
-
-/// The same for `cspr-relay sinks`.
-pub(crate) async fn run_sinks(args: Args, out: &mut impl Write, errors: &mut impl Write) -> anyhow::Result<u8> {
-    let Some(relay) = args.place.relay(errors).await? else { return Ok(USAGE) };
-    let sinks: Option<Sinks> = relay.running()?.get(&["sinks"], &()).await?;
-    let sinks = sinks.context("what answers there is no relay of this version")?;
-    match args.json {
-        true => writeln!(out, "{}", serde_json::to_string(&sinks)?)?,
-        false => sinks::write(&sinks, out)?,
     }
     out.flush()?;
     Ok(0)

@@ -9,7 +9,7 @@ use crate::cli::table::Table;
 
 const SECONDS: [(f64, &str); 3] = [(86_400.0, "d"), (3_600.0, "h"), (60.0, "m")];
 
-pub(super) fn write(sinks: &Sinks, out: &mut impl Write) -> io::Result<()> {
+pub(in crate::cli) fn write(sinks: &Sinks, out: &mut impl Write) -> io::Result<()> {
     let mut table = Table::new([
         "sink",
         "kind",
@@ -52,7 +52,7 @@ fn state(sink: &SinkStatus) -> String {
     let labels: Vec<String> = sink.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
     let failure = sink.last_failure.as_ref().map(|failure| format!("{}: {}", failure.cause, failure.detail));
     let next = sink.next_attempt_at.as_ref().map(|at| format!("next attempt {at}"));
-    let said = match (&sink.paused, sink.breaker_open) {
+    let said = match (&sink.pause, sink.breaker_open) {
         (Some(pause), _) => vec![Some(format!("PAUSED by {} since {}: {}", pause.by, pause.since, pause.reason))],
         (None, true) => {
             let since = sink.breaker_open_since.as_deref().unwrap_or_default();

@@ -10,7 +10,7 @@ mod show;
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
@@ -22,7 +22,7 @@ use super::breaker::Sign;
 use super::gate::Gate;
 use super::queue::{Now, Queue, Work};
 use super::retry::{Verdict, judge};
-use super::{Order, Setup};
+use super::{Order, Setup, Shown};
 use crate::clock::Clock;
 use crate::config::{OnFull, SinkConfig, SinkName};
 use crate::metrics::SinkMetrics;
@@ -55,6 +55,8 @@ pub(super) struct Group {
     pub(super) queue: Queue,
     pub(super) clock: Clock,
     pub(super) metrics: Arc<SinkMetrics>,
+    /// Why it is paused, for whoever asks.
+    pub(super) shown: Shown,
     pub(super) state: State,
 }
 
@@ -123,6 +125,7 @@ impl Group {
     /// Pauses or resumes, from the next commit on for good; what was before.
     fn set_paused(&mut self, paused: Option<Paused>) -> Option<Paused> {
         self.queue.record(paused.clone().map_or(Change::Resume, Change::Pause));
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&paused);
         let before = self.gate.set_paused(paused);
         if before.is_some() {
             self.queue.renew_blocking(self.now());

@@ -5,7 +5,6 @@ use super::attempt::Ended;
 use crate::clock::Timestamp;
 use crate::delivery::queue::Now;
 use crate::sink::Outcome;
-use crate::store::PausedBy;
 
 impl Group {
     /// Counts an attempt that came to its end.
@@ -35,13 +34,6 @@ impl Group {
         }
         metrics.breaker_open.set(is_open.into());
         metrics.paused.set(self.gate.paused().is_some().into());
-        metrics.set_pause(self.gate.paused().map(|paused| {
-            let by = match paused.by {
-                PausedBy::Operator => "operator",
-                PausedBy::Destination => "destination",
-            };
-            (paused.since, by, paused.reason.clone())
-        }));
         metrics.next_attempt_at.set_moment(self.next_attempt_at());
     }
 

@@ -14,7 +14,7 @@ use crate::store::{Replay, SinkId, Waiting};
 const PARKED_MAX: u64 = 1024;
 
 /// What a job wants done in the next commit: a page, or only its own row written.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Step {
     pub(crate) job: Job,
     pub(crate) page: Page,

@@ -40,7 +40,7 @@ pub(crate) struct Survey {
 }
 
 /// What was found between two cursors.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Page {
     pub(super) rows: Vec<Candidate>,
     /// What is known before the rows are judged.
@@ -114,7 +114,7 @@ impl Survey {
     }
 
     /// What would become of the rows of a page, and how far it went.
-    pub(crate) fn judge(&mut self, job: &mut Job, page: Page) -> rusqlite::Result<bool> {
+    pub(crate) fn judge(&self, job: &mut Job, page: &Page) -> rusqlite::Result<bool> {
         job.counts.add(page.counts);
         let judge = Judge { connection: &self.connection, served: &self.served };
         for row in &page.rows {

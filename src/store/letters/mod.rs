@@ -1,27 +1,24 @@
-//! Looking at the dead letters of a data directory, and making them wait again.
-//!
-//! Looking works beside a running relay: it reads one page after the other in short transactions. Replaying writes,
-//! so it takes the directory's lock.
+//! Looking at the dead letters of a data directory, of a relay that runs or does not: one page after the other, in
+//! short transactions. Replaying and dropping them is the work of a job.
 
 mod pages;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashMap};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
 use rusqlite::{Connection, params};
 
-pub(crate) use pages::{LetterPage, Position};
+pub(crate) use pages::Position;
 
 use super::dead::DeadLetter;
 use super::error::OpenError;
-use super::format::{Batch, Damaged, Decoder, Table, open};
+use super::format::{Damaged, Decoder, Table, open};
 use super::transaction::NameKind;
-use super::{SinkId, lock, schema};
-use crate::clock::{Clock, Timestamp};
+use super::{SinkId, schema};
+use crate::clock::Timestamp;
 use crate::config::SinkName;
 use crate::event::{self, EventId, Facts, token_lane};
 
@@ -38,20 +35,9 @@ pub(crate) struct PastAttempt {
     pub(crate) detail: String,
 }
 
-/// What a replay would do, or did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct ReplayReport {
-    pub(crate) replayed: u64,
-    /// A newer event of the lane was accepted for the same sink since; the consumer will ignore the older one.
-    pub(crate) superseded: u64,
-    /// Waiting already.
-    pub(crate) skipped: u64,
-}
-
 /// The dead letters of a data directory.
 pub(crate) struct DeadLetters {
     connection: Connection,
-    directory: PathBuf,
 }
 
 /// Which letters are meant; an absent condition accepts all.
@@ -85,7 +71,7 @@ impl DeadLetters {
         if !directory.join(schema::FILE).exists() {
             return Err(OpenError::Missing { path: directory.to_owned() });
         }
-        Ok(Self { connection: schema::open_reader(directory)?, directory: directory.to_owned() })
+        Ok(Self { connection: schema::open_reader(directory)? })
     }
 
     /// Calls `visit` with every letter that `filter` means, oldest first, until it says no.
@@ -120,48 +106,9 @@ impl DeadLetters {
         Ok(listed)
     }
 
-    /// How many there are, by sink.
-    pub(crate) fn counts(&self) -> rusqlite::Result<BTreeMap<SinkName, u64>> {
-        let sql = "SELECT text, letters FROM letter_count JOIN name ON name.number = letter_count.sink";
-        let mut statement = self.connection.prepare_cached(sql)?;
-        let counts = statement.query_map([], |row| Ok((SinkName(row.get::<_, String>(0)?.into()), row.get(1)?)))?;
-        counts.collect()
-    }
-
     /// The failed attempts of a letter, oldest first, those of replays among them.
     pub(crate) fn attempts(&self, letter: &DeadLetter) -> rusqlite::Result<Vec<PastAttempt>> {
         PastAttempt::of(&self.connection, letter.sink, letter.seq)
-    }
-
-    /// Makes the letters wait again, due at once. The relay must not be running.
-    pub(crate) fn replay(&self, filter: &LetterFilter, clock: &Clock, apply: bool) -> Result<ReplayReport, OpenError> {
-        let _lock = lock::lock(&self.directory)?;
-        let mut report = ReplayReport::default();
-        let mut connection = schema::open(&self.directory, 0)?;
-        let transaction = connection.transaction()?;
-        let now = clock.now();
-        let mut letters = Vec::new();
-        self.each(filter, now, |listed| {
-            letters.push(listed.letter);
-            true
-        })?;
-        let newest = newest_of_lanes(&transaction, &letters)?;
-        for letter in letters {
-            let key = params![letter.sink.0, letter.seq];
-            let waiting = "SELECT 1 FROM waiting WHERE sink = ?1 AND seq = ?2";
-            if transaction.prepare_cached(waiting)?.exists(key)? {
-                report.skipped += 1;
-                continue;
-            }
-            let newest = newest.get(&(letter.sink, letter.lane)).copied().unwrap_or(0);
-            report.superseded += u64::from(newest > letter.seq);
-            report.replayed += 1;
-            letter.wait_again(&transaction, now)?;
-        }
-        if apply {
-            transaction.commit()?;
-        }
-        Ok(report)
     }
 
     fn rows(&self, (seq, sink): (u64, u32)) -> rusqlite::Result<Vec<DeadLetter>> {
@@ -234,25 +181,4 @@ impl PastAttempt {
         let status = u16::try_from(input.number()?).ok().filter(|status| *status != 0);
         Ok(Self { number, at, status, cause: input.text()?.to_owned(), detail: input.text()?.to_owned() })
     }
-}
-
-/// The newest event that was accepted for each sink and lane of `letters`, in one pass over the batch records from
-/// the oldest letter on.
-fn newest_of_lanes(connection: &Connection, letters: &[DeadLetter]) -> rusqlite::Result<HashMap<(SinkId, u64), u64>> {
-    let laned = || letters.iter().filter(|letter| letter.lane != 0);
-    let mut newest: HashMap<_, _> = laned().map(|letter| ((letter.sink, letter.lane), 0)).collect();
-    let Some(oldest) = laned().map(|letter| letter.seq).min() else { return Ok(newest) };
-    let mut statement = connection.prepare_cached(
-        "SELECT first, row FROM batch WHERE first >= coalesce((SELECT max(first) FROM batch WHERE first <= ?1), 0)",
-    )?;
-    let mut rows = statement.query([oldest])?;
-    while let Some(row) = rows.next()? {
-        let Ok(batch) = Batch::decode(row.get(0)?, row.get_ref(1)?.as_blob()?) else { continue };
-        for (seq, record) in batch.numbered() {
-            for target in &record.targets {
-                newest.entry((target.sink, record.lane)).and_modify(|newest| *newest = seq.max(*newest));
-            }
-        }
-    }
-    Ok(newest)
 }

@@ -10,6 +10,7 @@ mod hostile;
 mod kafka;
 mod kill;
 pub(crate) mod listener;
+mod operate;
 pub(crate) mod oracle;
 mod order;
 mod real;

@@ -35,8 +35,10 @@ const BY_CAUSE: &[(&str, ByCause, &str)] = &[
     ("cspr_relay_sink_dead_letters_total", |failed| failed.deliveries, "Deliveries given up: dead letters made, by cause."),
 ];
 
+type Times = fn(&SinkMetrics) -> &Histogram;
+
 #[rustfmt::skip]
-const HISTOGRAMS: &[(&str, fn(&SinkMetrics) -> &Histogram, &str)] = &[
+const HISTOGRAMS: &[(&str, Times, &str)] = &[
     ("cspr_relay_sink_delivery_latency_seconds", |sink| &sink.latency, "From the acceptance of an event to the sink's confirmation; replays are left out."),
     ("cspr_relay_sink_attempt_duration_seconds", |sink| &sink.attempts, "How long attempts took, whatever their end."),
 ];

@@ -170,6 +170,7 @@ impl Scene {
             queue,
             clock,
             metrics: Arc::clone(&metrics),
+            shown: Shown::default(),
             state: State::default(),
         };
         let polls = Arc::<AtomicUsize>::default();

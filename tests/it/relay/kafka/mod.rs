@@ -57,6 +57,8 @@ fn arrival(record: &Record) -> Arrival {
         life: text("X-Life").parse().unwrap(),
         digest: Sha256::digest(&record.body).into(),
         is_signed: true,
+        is_replay: false,
+        is_test: false,
         answer: 200,
     }
 }
