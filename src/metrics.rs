@@ -194,6 +194,8 @@ pub(crate) struct StoreMetrics {
     pub(crate) commits: Histogram,
     /// Used bytes of the store.
     pub(crate) bytes: Gauge,
+    /// The most that it may use, `store.max_bytes`.
+    pub(crate) bytes_max: Gauge,
     /// Known ids held in memory.
     pub(crate) known_ids: Gauge,
     /// Known ids forgotten before their window ended, because of `dedup.max_keys`.

@@ -10,6 +10,7 @@ mod demo;
 mod emulate;
 mod events;
 mod explain;
+mod health;
 mod listen;
 mod reload;
 mod run;
@@ -61,6 +62,7 @@ enum Command {
     Emulate(Box<emulate::Args>),
     Events(events::Args),
     Explain(explain::Args),
+    Health(health::Args),
     Listen(listen::Args),
     DeadLetters(dead_letters::Args),
     Schema(schema::Schema),
@@ -111,6 +113,7 @@ async fn execute(command: Command, home: Option<demo::Home>) -> ExitCode {
         (Command::Emulate(args), _) => ended(emulate::run(*args, &mut out).await),
         (Command::Events(args), _) => coded(events::run(args, &mut out, &mut errors)),
         (Command::Explain(args), _) => coded(explain::run(&args, &mut std::io::stdin(), &mut out, &mut errors)),
+        (Command::Health(args), _) => ended(health::run(args, &mut out).await),
         (Command::Listen(args), _) => ended(listen::run(args, &mut out).await),
         (Command::DeadLetters(args), _) => coded(dead_letters::run(args, &mut out, &mut errors)),
         (Command::Schema(args), _) => ended(schema::run(&args, &mut out).map_err(Into::into)),

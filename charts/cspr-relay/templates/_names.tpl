@@ -42,9 +42,19 @@ app.kubernetes.io/part-of: cspr-relay
 {{- end }}
 {{- end }}
 
+{{/* Of the pod: nothing that a new chart or version changes by itself, which would replace it. */}}
+{{- define "cspr-relay.podLabels" -}}
+{{ include "cspr-relay.selectorLabels" . }}
+app.kubernetes.io/component: relay
+app.kubernetes.io/part-of: cspr-relay
+{{- with merge (dict) .Values.podLabels .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
 {{/* The metadata of an object: list context, suffix of its name, its own labels, its own annotations. */}}
 {{- define "cspr-relay.metadata" -}}
-{{- $context := index . 0 }}
+{{- $context := index . 0 -}}
 name: {{ include "cspr-relay.fullname" $context }}{{ index . 1 }}
 namespace: {{ $context.Release.Namespace }}
 labels:

@@ -80,6 +80,7 @@ fn events(intake: &IntakeMetrics, to: &mut Exposition) {
 fn store(store: &StoreMetrics, to: &mut Exposition) {
     gauges(to, &[
         ("cspr_relay_store_used_bytes", &store.bytes, "Used bytes of the store."),
+        ("cspr_relay_store_max_bytes", &store.bytes_max, "The most bytes that it may use: store.max_bytes."),
         ("cspr_relay_store_known_ids", &store.known_ids, "Event ids held for deduplication."),
         ("cspr_relay_store_intake_waiting", &store.intake_waits, "1 while no events are taken for want of space."),
     ]);
