@@ -2,6 +2,7 @@
 //!
 //! Where the tools cannot be had the tests say so loudly, as everywhere.
 
+mod image;
 mod kubelet;
 mod monitoring;
 mod pod;

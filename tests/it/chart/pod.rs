@@ -40,7 +40,7 @@ exec chroot "$@"
 pub(super) struct Pod {
     scene: Scene,
     spec: Value,
-    /// What it is to be `ConfigMap` or `Secret` of, by kind and name.
+    /// How often each object, by `kind/name`, was written.
     generation: BTreeMap<String, usize>,
 }
 
@@ -67,6 +67,7 @@ impl Pod {
 
     /// Makes or changes a ConfigMap or a Secret, as the kubelet shows it to a pod that runs.
     pub(super) fn put(&mut self, name: &str, files: &Files) {
+        let user = self.user();
         let generation = self.generation.entry(name.to_owned()).or_default();
         *generation += 1;
         let (directory, version) = (self.scene.path(name), format!("..2026_11_21_{generation}"));
@@ -80,7 +81,7 @@ impl Pod {
                 symlink(Path::new("..data").join(file), link).unwrap();
             }
         }
-        if let Some(group) = self.user() {
+        if let Some(group) = user {
             // By `fsGroup`.
             let answer = run("chgrp", &["-R", &group.to_string(), directory.to_str().unwrap()], "");
             assert!(answer.is_content, "{}", answer.said);
@@ -111,7 +112,6 @@ impl Pod {
             let answer = run("chown", &[&format!("{user}:{user}"), self.scene.data().to_str().unwrap()], "");
             assert!(answer.is_content, "{}", answer.said);
         }
-        // The directory of a test is its owner's alone; the container's user passes through by its own root.
     }
 
     /// The user and group of the pod, which only root can become.
