@@ -171,10 +171,6 @@ impl Pod {
     pub(super) fn spec(&self) -> &Value {
         &self.spec
     }
-
-    pub(super) fn scene(&self) -> &Scene {
-        &self.scene
-    }
 }
 
 fn copy(path: &Path, root: &Path) {

@@ -117,10 +117,12 @@ fn every_pod_is_restricted() {
 #[test]
 fn objects_relate_to_each_other() {
     let Some(tools) = tools() else { return };
+    // The pod of `helm test` lives for a moment and has nothing to guard.
+    let relay = |example| Case::of(example).with("without the test", "tests: { enabled: false }");
     for example in EXAMPLES {
-        tools.content("kube-score", SCORE, &Case::of(example).text(tools));
+        tools.content("kube-score", SCORE, &relay(example).text(tools));
     }
-    let text = Case::of("strict-network").text(tools);
+    let text = relay("strict-network").text(tools);
     let lost = text.replacen("app.kubernetes.io/component: relay", "app.kubernetes.io/component: lost", 3);
     assert!(!tools.run("kube-score", SCORE, &lost).is_content, "a selector that finds no pod is found");
 }
@@ -162,7 +164,9 @@ fn every_object_has_its_labels_and_a_name_of_its_own() {
 fn releases_of_one_namespace_have_nothing_in_common() {
     let Some(tools) = tools() else { return };
     let names = |release| {
-        let objects = Case { release, ..Case::of("testnet-webhook").with("siblings", EVERYTHING) }.objects(tools);
+        // What the user names is the user's to keep apart.
+        let values = EVERYTHING.replace("name: relay-account, ", "");
+        let objects = Case { release, ..Case::of("testnet-webhook").with("siblings", &values) }.objects(tools);
         let names = objects.0.iter().map(|object| format!("{} {}", object["kind"], object["metadata"]["name"]));
         names.filter(|name| !name.ends_with("\"extra\"")).collect::<BTreeSet<_>>()
     };

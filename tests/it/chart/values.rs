@@ -18,7 +18,7 @@ const WRONG: &[(&str, &str)] = &[
     ("secrets: { market: { secretName: a } }", "secretName"),
     ("secrets: { Market: { existingSecret: a } }", "Market"),
     ("apiKey: literal", "apiKey"),
-    ("files: { a.txt: 'routes: {}' }", "files"),
+    ("files: { a.txt: 'routes: {}' }", "a.txt"),
     ("files: { a.yaml: { routes: {} } }", "files"),
     ("podLabels: { x: yes }", "podLabels"),
     ("networkPolicy: { httpsPorts: [https] }", "httpsPorts"),
