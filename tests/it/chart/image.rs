@@ -31,7 +31,9 @@ fn image_and_chart_agree() {
     for (image, chart) in [("USER 65532:65532", "runAsUser: 65532"), ("EXPOSE 9464", "port: 9464")] {
         assert!(last.contains(image) && values.contains(chart), "{image}, {chart}");
     }
-    for line in ["ENTRYPOINT [\"/usr/local/bin/cspr-relay\"]", "CSPR_RELAY_CONFIG=/etc/cspr-relay/config/cspr-relay.yaml"] {
+    for line in
+        ["ENTRYPOINT [\"/usr/local/bin/cspr-relay\"]", "CSPR_RELAY_CONFIG=/etc/cspr-relay/config/cspr-relay.yaml"]
+    {
         assert!(last.contains(line), "{line}");
     }
     assert!(!last.contains("\nRUN "), "the last stage has no shell to run anything with");

@@ -60,13 +60,18 @@ fn free_port() -> u16 {
 }
 
 fn render(tools: &Tools, source: &str, sinks: &[(&str, &str)], port: u16) -> Objects {
-    let mut values = format!("admin: {{ address: 127.0.0.1, port: {port} }}\nadminToken: {{ existingSecret: cspr-relay-admin }}\n");
+    let mut values =
+        format!("admin: {{ address: 127.0.0.1, port: {port} }}\nadminToken: {{ existingSecret: cspr-relay-admin }}\n");
     values += "apiKey: { existingSecret: cspr-cloud }\nsecrets: { market: { existingSecret: market } }\n";
-    values += &format!("config:\n  source: {{ network: testnet, url: \"{source}\" }}\n  routes: {{ all: {{ match: all, sinks: [");
+    values += &format!(
+        "config:\n  source: {{ network: testnet, url: \"{source}\" }}\n  routes: {{ all: {{ match: all, sinks: ["
+    );
     values += &sinks.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
     values += "] } }\n  sinks:\n";
     for (name, url) in sinks {
-        let webhook = format!("url: \"{url}\", secrets: [\"${{file:/run/secrets/market/current}}\"], headers: {{ X-Life: \"0\" }}");
+        let webhook = format!(
+            "url: \"{url}\", secrets: [\"${{file:/run/secrets/market/current}}\"], headers: {{ X-Life: \"0\" }}"
+        );
         values += &format!("    {name}: {{ webhook: {{ {webhook} }} }}\n");
     }
     Case { examples: Vec::new(), ..Case::of("at work").with("at work", &values) }.objects(tools)

@@ -12,7 +12,8 @@ const WATCHED: &str = "prometheusRule: { enabled: true }\ndashboard: { enabled: 
 #[test]
 fn the_rendered_alerts_say_what_they_should() {
     let Some(tools) = tools() else { return };
-    let rule = Case::of("testnet-webhook").with("watched", WATCHED).objects(tools).one("PrometheusRule")["spec"].clone();
+    let rule =
+        Case::of("testnet-webhook").with("watched", WATCHED).objects(tools).one("PrometheusRule")["spec"].clone();
     let directory = tempfile::tempdir().unwrap();
     let [rules, tests] = ["rules.yaml", "tests.yaml"].map(|name| directory.path().join(name));
     std::fs::write(&rules, serde_yaml::to_string(&rule).unwrap()).unwrap();

@@ -99,7 +99,8 @@ fn every_object_fits_the_schemas_of_kubernetes() {
 fn a_field_that_kubernetes_does_not_know_is_found() {
     let Some(tools) = tools() else { return };
     let wrong = Case::of("kafka").text(tools).replace("serviceName:", "serviceNaem:");
-    let location = format!("{}/{{{{.ResourceKind}}}}{{{{.KindSuffix}}}}.json", tools.path("schemas").join(NEWEST).display());
+    let location =
+        format!("{}/{{{{.ResourceKind}}}}{{{{.KindSuffix}}}}.json", tools.path("schemas").join(NEWEST).display());
     let answer = tools.run("kubeconform", &["-strict", "-schema-location", &location], &wrong);
     assert!(!answer.is_content && answer.said.contains("serviceNaem"), "{}", answer.said);
 }
@@ -136,7 +137,8 @@ fn no_pod_gets_a_token_nor_any_right_nor_a_secret_in_text() {
         }
         let pod = &objects.one("StatefulSet")["spec"]["template"]["spec"];
         assert_eq!(pod["automountServiceAccountToken"], false);
-        for container in [&pod["containers"], &pod["initContainers"]].into_iter().filter_map(Value::as_array).flatten() {
+        for container in [&pod["containers"], &pod["initContainers"]].into_iter().filter_map(Value::as_array).flatten()
+        {
             assert_eq!(container["securityContext"]["readOnlyRootFilesystem"], true, "{}", case.name);
             let mounts = container["volumeMounts"].as_array().unwrap();
             assert!(mounts.iter().all(|mount| mount["subPath"].is_null()), "{}: never updated", case.name);

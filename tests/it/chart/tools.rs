@@ -106,8 +106,11 @@ impl Case {
 
     /// Has Helm render it: `helm3` or `helm4`.
     pub(super) fn helm(&self, tools: &Tools, helm: &str) -> Answer {
-        let examples: Vec<_> =
-            self.examples.iter().map(|name| chart().join(format!("examples/{name}.yaml")).display().to_string()).collect();
+        let examples: Vec<_> = self
+            .examples
+            .iter()
+            .map(|name| chart().join(format!("examples/{name}.yaml")).display().to_string())
+            .collect();
         let chart = chart().display().to_string();
         let mut arguments = vec!["template", self.release, &chart, "--namespace", "events"];
         arguments.extend(["--kube-version", self.kube_version]);
