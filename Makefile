@@ -30,6 +30,6 @@ bench: ## how fast it is here
 	@scripts/setup
 	cargo bench --locked
 
-kill-test: ## kill the relay 1,000 times at random and count every event (long)
+kill-test: ## kill the relay 1,000 times and each sink 20 times at random, and count every event (long)
 	@scripts/setup
-	KILLS=1000 cargo test --locked --release --features failpoints --test it -- --nocapture kill
+	KILLS=1000 SINK_KILLS=20 cargo test --locked --release --features failpoints --test it -- --nocapture kill

@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 
 use super::extract::Path;
 use super::problem::Problem;
+use super::verbs::PauseView;
 use super::{Context, Shared};
 use crate::config::SinkName;
 use crate::metrics::Row;
@@ -44,6 +45,8 @@ pub(crate) struct SinkStatus {
     pub(crate) breaker_open: bool,
     /// Nothing is attempted.
     pub(crate) paused: bool,
+    /// Since when it is paused, by whom and why.
+    pub(crate) pause: Option<PauseView>,
     /// Since the relay started, as all that follows: deliveries accepted for it.
     pub(crate) accepted: u64,
     /// Deliveries that it confirmed.
@@ -60,12 +63,15 @@ impl Sinks {
     pub(super) fn now(context: &Context) -> Self {
         let sinks = context.metrics.sinks();
         let parked = context.store.parked().into_iter().map(|(SinkName(name), pending)| (name.to_string(), pending));
-        Self { sinks: sinks.iter().map(|(name, row)| SinkStatus::now(name, row)).collect(), parked: parked.collect() }
+        Self {
+            sinks: sinks.iter().map(|(name, row)| SinkStatus::now(context, name, row)).collect(),
+            parked: parked.collect(),
+        }
     }
 }
 
 impl SinkStatus {
-    fn now(name: &SinkName, row: &Row) -> Self {
+    fn now(context: &Context, name: &SinkName, row: &Row) -> Self {
         let Row { metrics, about } = row;
         Self {
             name: name.to_string(),
@@ -78,6 +84,7 @@ impl SinkStatus {
             in_flight: metrics.in_flight.value(),
             breaker_open: metrics.breaker_open.value() > 0,
             paused: metrics.paused.value() > 0,
+            pause: context.operator.paused(name).map(Into::into),
             accepted: metrics.obligations.value(),
             delivered: metrics.delivered.value(),
             failed_attempts: metrics.failed_attempts.value(),
@@ -101,7 +108,7 @@ pub(super) async fn list(State(context): State<Shared>) -> Json<Sinks> {
 pub(super) async fn one(State(context): State<Shared>, Path(name): Path<String>) -> Result<Json<SinkStatus>, Problem> {
     let name = SinkName(name.as_str().into());
     match context.metrics.sinks().get(&name) {
-        Some(row) => Ok(Json(SinkStatus::now(&name, row))),
+        Some(row) => Ok(Json(SinkStatus::now(&context, &name, row))),
         None => Err(Problem::not_found(format!("there is no sink `{name}` in the configuration"))),
     }
 }

@@ -7,6 +7,7 @@
 mod changes;
 mod live;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -14,11 +15,12 @@ use tokio::sync::{Mutex, mpsc};
 
 use crate::admin::{self, Admin};
 use crate::clock::Clock;
-use crate::config::Config;
-use crate::delivery::{self, Outlet, Setup};
-use crate::intake::{Intake, Switch};
+use crate::config::{Config, SinkName};
+use crate::delivery::{self, Delivering, Outlet, Setup};
+use crate::intake::{Intake, Reroute, Switch};
 use crate::lifecycle::{Lifecycle, Task};
 use crate::metrics::{About, Metrics};
+use crate::operator::Operator;
 use crate::source::Source;
 use crate::store::{self, Opened, Store};
 use crate::{route, sink};
@@ -47,6 +49,7 @@ pub struct Running {
     live: Arc<Mutex<Live>>,
     intake: std::thread::JoinHandle<()>,
     upkeep: Task,
+    jobs: Task,
     admin: Admin,
     shutdown_timeout: std::time::Duration,
 }
@@ -93,7 +96,10 @@ impl App {
         }
         let routing = Arc::new(Switch::new(live::routing(&config, &store)));
         let start = |outlet: Outlet| (outlet.name.clone(), delivery::start(outlet, clock.clone(), &lifecycle));
-        let sinks = outlets.into_iter().map(start).collect();
+        let sinks: BTreeMap<SinkName, Delivering> = outlets.into_iter().map(start).collect();
+        let reroute = Reroute { network: config.source.network, routing: Arc::clone(&routing) };
+        let (operator, jobs) = Operator::start(reroute, store.clone(), clock.clone(), &lifecycle);
+        sinks.iter().for_each(|(name, sink)| operator.add_sink(name, sink.controls()));
         let (sender, messages) = mpsc::channel(MESSAGES_MAX);
         let intake = Intake::new(config.source.network, Arc::clone(&routing), store.clone(), Arc::clone(&metrics));
         let (runtime, abort) = (tokio::runtime::Handle::current(), lifecycle.abort().clone());
@@ -109,6 +115,8 @@ impl App {
             metrics: Arc::clone(&metrics),
             lifecycle: lifecycle.clone(),
             store: store.clone(),
+            operator: operator.clone(),
+            archive: admin::Archive::new(config.store.path.clone()),
         })?;
         let live = Live {
             config,
@@ -119,8 +127,18 @@ impl App {
             routing,
             source: Some(source),
             sinks,
+            operator,
         };
-        Ok(Running { lifecycle, metrics, live: Arc::new(Mutex::new(live)), intake, upkeep, admin, shutdown_timeout })
+        Ok(Running {
+            lifecycle,
+            metrics,
+            live: Arc::new(Mutex::new(live)),
+            intake,
+            upkeep,
+            jobs,
+            admin,
+            shutdown_timeout,
+        })
     }
 }
 
@@ -160,7 +178,7 @@ impl Running {
     }
 
     async fn wind_down(self) {
-        let Self { live, intake, mut upkeep, admin, .. } = self;
+        let Self { live, intake, mut upkeep, mut jobs, admin, .. } = self;
         // A reload under way ends soon, since all that it waits for ends with the drain.
         let mut live = live.lock().await;
         if let Some(source) = live.source.take() {
@@ -171,6 +189,7 @@ impl Running {
         let _joined = tokio::task::spawn_blocking(move || intake.join()).await;
         live.sinks_ended().await;
         upkeep.ended().await;
+        jobs.ended().await;
         // A store that stopped by itself has said why.
         let _closed = live.store.clone().close().await;
         admin.stop().await;

@@ -11,11 +11,16 @@ mod emulate;
 mod events;
 mod explain;
 mod health;
+mod jobs;
 mod listen;
+mod quarantine;
 mod reload;
+mod remote;
+mod replay;
 mod run;
 mod schema;
 mod secret;
+mod sinks;
 mod verify;
 
 use std::io::{IsTerminal, Write};
@@ -64,9 +69,13 @@ enum Command {
     Explain(explain::Args),
     Health(health::Args),
     Listen(listen::Args),
-    DeadLetters(dead_letters::Args),
+    DeadLetters(Box<dead_letters::Args>),
+    Jobs(jobs::Args),
+    Quarantine(quarantine::Args),
+    Replay(Box<replay::Args>),
     Schema(schema::Schema),
     Secret(secret::Args),
+    Sinks(sinks::Args),
     Verify(verify::Args),
 }
 
@@ -115,7 +124,11 @@ async fn execute(command: Command, home: Option<demo::Home>) -> ExitCode {
         (Command::Explain(args), _) => coded(explain::run(&args, &mut std::io::stdin(), &mut out, &mut errors)),
         (Command::Health(args), _) => ended(health::run(args, &mut out).await),
         (Command::Listen(args), _) => ended(listen::run(args, &mut out).await),
-        (Command::DeadLetters(args), _) => coded(dead_letters::run(args, &mut out, &mut errors)),
+        (Command::DeadLetters(args), _) => coded(dead_letters::run(*args, &mut out, &mut errors).await),
+        (Command::Jobs(args), _) => coded(jobs::run(args, &mut out, &mut errors).await),
+        (Command::Quarantine(args), _) => coded(quarantine::run(args, &mut out, &mut errors).await),
+        (Command::Replay(args), _) => coded(replay::run(*args, &mut out, &mut errors).await),
+        (Command::Sinks(args), _) => coded(sinks::run(args, &mut out, &mut errors).await),
         (Command::Schema(args), _) => ended(schema::run(&args, &mut out).map_err(Into::into)),
         (Command::Secret(args), _) => ended(secret::run(&args, &mut out)),
         (Command::Verify(args), _) => coded(verify::run(&args, &mut out).map_err(Into::into)),

@@ -51,8 +51,8 @@ pub use routes::{Condition, Key, MatchConfig, Pointer, Predicate, RouteConfig, T
 pub use secret::Secret;
 pub use sinks::{
     AmqpBroker, AmqpConfig, AmqpLogin, BacklogConfig, ClientCertificate, ExchangeConfig, ExchangeType, Format,
-    HeaderText, KafkaConfig, OnFull, Ordering, QueueConfig, QueueType, RetryConfig, Schedule, SinkConfig, SinkKind,
-    SinkName, TlsConfig, WebhookConfig,
+    HeaderText, KafkaConfig, OnFull, Ordering, QueueConfig, QueueType, RateLimit, RetryConfig, Schedule, SinkConfig,
+    SinkKind, SinkName, TlsConfig, WebhookConfig,
 };
 pub(crate) use sinks::{TOPIC_BYTES_MAX, is_legal_in_topics};
 pub use template::{Field, Template, TemplatePart};

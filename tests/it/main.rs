@@ -5,6 +5,7 @@
 mod amqp;
 mod chart;
 mod conformance;
+mod consumers;
 mod editors;
 mod kafka;
 mod receivers;

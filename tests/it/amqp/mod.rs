@@ -4,7 +4,6 @@
 
 mod contract;
 mod refusals;
-mod tour;
 mod trouble;
 
 use std::collections::BTreeSet;

@@ -5,6 +5,7 @@ use lapin::options::QueueDeleteOptions;
 use lapin::types::AMQPValue;
 
 use super::{Access, Destination, Receipt};
+use crate::consumers::Consumer;
 use crate::servers::Turn;
 use crate::servers::rabbitmq::{Node, PASSWORD, USER, node};
 
@@ -22,7 +23,9 @@ impl Destination for Exchange {
         let node = node().await?;
         let name = format!("conformance-{name}");
         let (_connection, channel) = node.channel().await;
+        // The relay declares the first queue; the second one gets the same for another client.
         channel.queue_delete(name.as_str().into(), QueueDeleteOptions::default()).await.unwrap();
+        node.bind_queue(&channel, &name, &another(&name)).await;
         Some(Self { node, name, received: Vec::new() })
     }
 
@@ -36,7 +39,7 @@ impl Destination for Exchange {
         format!(
             "amqp: {{ uri: \"{scheme}://localhost:{port}\", username: {USER}, password: \"${{file:{}}}\", \
              exchange: {name}, routing_key: \"{key}\", declare: {{ queue: {{ name: {name} }} }}, \
-             timeout: 2s{tls} }}",
+             timeout: 2s, headers: {{ X-Life: \"${{LIFE:-0}}\" }}{tls} }}",
             access.secret_file.display()
         )
     }
@@ -81,6 +84,15 @@ impl Destination for Exchange {
         self.received.extend(taken.into_iter().map(receipt));
         &self.received
     }
+
+    async fn ids_read_by_another_client(&mut self, count: usize) -> Option<Vec<String>> {
+        let url = format!("amqp://{USER}:{PASSWORD}@127.0.0.1:{}", self.node.amqp);
+        Consumer::start("java-amqp", &another(&self.name), ("AMQP_URL", &url)).read(count).await
+    }
+}
+
+fn another(queue: &str) -> String {
+    format!("{queue}-another")
 }
 
 fn receipt(delivery: Delivery) -> Receipt {

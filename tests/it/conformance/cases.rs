@@ -5,7 +5,6 @@ use super::judge::Allowed;
 use super::trial::{Trial, UNDER_WAY};
 use crate::relay::message;
 
-const KILLS: usize = 4;
 const NO_MORE: Allowed = Allowed { repeats: 0, dead: 0 };
 
 pub(super) async fn everything_arrives_once_and_in_order<D: Destination>(name: &str) {
@@ -47,16 +46,6 @@ pub(super) async fn one_that_is_away_at_the_start_is_waited_for<D: Destination>(
     relay.logs("cause=\"connect\"").await;
     trial.destination.restart().await;
     trial.end(relay, 200, NO_MORE).await;
-}
-
-pub(super) async fn one_that_is_killed_gets_everything_when_it_is_back<D: Destination>(name: &str) {
-    let Some(mut trial) = Trial::<D>::new(name, &["--rate", "500", "--count", "1000"]).await else { return };
-    let relay = trial.relay().await;
-    trial.received(100).await;
-    trial.destination.kill().await;
-    relay.logs("an attempt failed").await;
-    trial.destination.restart().await;
-    trial.end(relay, 1000, Allowed { repeats: UNDER_WAY, dead: 0 }).await;
 }
 
 pub(super) async fn one_that_is_stopped_gets_everything_when_it_goes_on<D: Destination>(name: &str) {
@@ -126,16 +115,4 @@ pub(super) async fn a_polite_stop_loses_and_repeats_nothing<D: Destination>(name
     }
     let relay = trial.relay().await;
     trial.end(relay, 900, NO_MORE).await;
-}
-
-pub(super) async fn a_relay_that_is_killed_goes_on_where_it_was<D: Destination>(name: &str) {
-    let Some(mut trial) = Trial::<D>::new(name, &["--rate", "1000", "--count", "3000"]).await else { return };
-    for kill in 1..=KILLS {
-        let mut relay = trial.relay().await;
-        trial.received(kill * 300).await;
-        relay.kill().await;
-    }
-    let relay = trial.relay().await;
-    // What was under way, and what was confirmed but not yet recorded.
-    trial.end(relay, 1500, Allowed { repeats: KILLS * crate::relay::oracle::REPEATS_PER_KILL_MAX, dead: 0 }).await;
 }

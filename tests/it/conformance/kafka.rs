@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Access, Destination, Receipt};
+use crate::consumers::Consumer;
 use crate::servers::Turn;
 use crate::servers::kafka::{Kafka, Reader, Record, cluster};
 
@@ -40,7 +41,7 @@ impl Destination for Topic {
         let own = self.cluster.certificate("ca.crt");
         let key = access.key.map(|key| format!("key: \"{key}\", ")).unwrap_or_default();
         format!(
-            "kafka: {{ brokers: [\"{}\"], topic: {}, {key}timeout: 2s, properties: {{ security.protocol: SASL_SSL, \
+            "kafka: {{ brokers: [\"{}\"], topic: {}, {key}timeout: 2s, headers: {{ X-Life: \"${{LIFE:-0}}\" }}, properties: {{ security.protocol: SASL_SSL, \
              ssl.ca.location: \"{}\", sasl.mechanism: SCRAM-SHA-512, sasl.username: bob, \
              sasl.password: \"${{file:{}}}\" }} }}",
             self.cluster.address("sasl_ssl"),
@@ -88,6 +89,11 @@ impl Destination for Topic {
         let records = self.reader.iter().flat_map(Reader::read);
         self.received.extend(records.map(receipt));
         &self.received
+    }
+
+    async fn ids_read_by_another_client(&mut self, count: usize) -> Option<Vec<String>> {
+        let broker = self.cluster.address("plaintext");
+        Consumer::start("java-kafka", &self.name, ("KAFKA_BROKERS", &broker)).read(count).await
     }
 }
 

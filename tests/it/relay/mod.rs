@@ -9,6 +9,7 @@ mod formats;
 mod hostile;
 mod kill;
 pub(crate) mod listener;
+mod operate;
 pub(crate) mod oracle;
 mod order;
 mod real;

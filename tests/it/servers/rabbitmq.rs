@@ -3,9 +3,14 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use lapin::options::{BasicGetOptions, QueueDeclareOptions};
+use futures_util::StreamExt;
+use lapin::message::Delivery as Message;
+use lapin::options::{
+    BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicQosOptions, ExchangeDeclareOptions,
+    QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions,
+};
 use lapin::types::FieldTable;
-use lapin::{Channel, Connection, ConnectionProperties};
+use lapin::{Channel, Connection, ConnectionProperties, ExchangeKind};
 use tokio::time::timeout;
 
 use super::{Kind, Server, Shared, Turn};
@@ -57,18 +62,48 @@ impl Node {
         (connection, channel)
     }
 
-    /// Takes out of a queue what is in it now, in order; nothing if there is no such queue.
-    pub(crate) async fn take(&self, queue: &str) -> Vec<lapin::message::Delivery> {
-        let (_connection, channel) = self.channel().await;
-        let mut taken = Vec::new();
-        let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-        let Ok(found) = channel.queue_declare(queue.into(), passive, FieldTable::default()).await else { return taken };
-        let options = BasicGetOptions { no_ack: true };
-        for _ in 0..found.message_count() {
-            // A node that is just dying has nothing to give.
-            let Ok(Some(message)) = channel.basic_get(queue.into(), options).await else { break };
-            taken.push(message.delivery);
-        }
-        taken
+    /// Makes a durable topic exchange and an empty durable queue that gets everything of it.
+    pub(crate) async fn bind_queue(&self, channel: &Channel, exchange: &str, queue: &str) {
+        let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
+        let table = FieldTable::default;
+        channel.exchange_declare(exchange.into(), ExchangeKind::Topic, durable, table()).await.unwrap();
+        channel.queue_delete(queue.into(), QueueDeleteOptions::default()).await.unwrap();
+        let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+        channel.queue_declare(queue.into(), durable, table()).await.unwrap();
+        let options = QueueBindOptions::default();
+        channel.queue_bind(queue.into(), exchange.into(), "#".into(), options, table()).await.unwrap();
     }
+
+    /// Takes out of a queue what is in it now, in order; nothing if there is no such queue, or the node dies.
+    pub(crate) async fn take(&self, queue: &str) -> Vec<Message> {
+        let (_connection, channel) = self.channel().await;
+        take(&channel, queue).await.unwrap_or_default()
+    }
+}
+
+async fn take(channel: &Channel, queue: &str) -> lapin::Result<Vec<Message>> {
+    let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+    let found = channel.queue_declare(queue.into(), passive, FieldTable::default()).await?;
+    let count = u16::try_from(found.message_count()).unwrap_or(u16::MAX);
+    if count == 0 {
+        return Ok(Vec::new());
+    }
+    // The node hands out no more than this, so that what is not taken stays.
+    channel.basic_qos(count, BasicQosOptions::default()).await?;
+    let options = BasicConsumeOptions::default();
+    let mut consumer = channel.basic_consume(queue.into(), "".into(), options, FieldTable::default()).await?;
+    let mut taken = Vec::new();
+    while taken.len() < count.into()
+        && let Ok(Some(message)) = timeout(CLIENT_TIMEOUT, consumer.next()).await
+    {
+        taken.push(message?);
+    }
+    // Before the acknowledgement, which would make room for more.
+    channel.basic_cancel(consumer.tag(), BasicCancelOptions::default()).await?;
+    if let Some(last) = taken.last() {
+        channel.basic_ack(last.delivery_tag, BasicAckOptions { multiple: true }).await?;
+    }
+    // The node answers in order, so then it has the acknowledgement.
+    channel.queue_declare(queue.into(), passive, FieldTable::default()).await?;
+    Ok(taken)
 }
