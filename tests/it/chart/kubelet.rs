@@ -155,9 +155,10 @@ async fn the_health_command_says_what_the_probe_does() {
     let scene = Scene::new();
     let port = free_port();
     let address = format!("127.0.0.1:{port}");
+    let url = format!("http://{address}");
     let ask = |more: &[&str]| {
         let mut command = tokio::process::Command::new(crate::relay::BINARY);
-        command.args(["health", "--address", &address]).args(more);
+        command.args(["health", "--url", &url]).args(more);
         scene.spawn("health", &mut command)
     };
     let mut nobody = ask(&[]);

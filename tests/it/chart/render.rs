@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::tools::{Case, Tools, chart, same_as_file, tools};
+use super::tools::{Case, Tools, chart, run, same_as_file, tools};
+use crate::relay::BINARY;
 
 pub(super) const EXAMPLES: &[&str] = &["testnet-webhook", "kafka", "rabbitmq", "strict-network"];
 const OLDEST: &str = "1.29.0";
@@ -225,4 +226,25 @@ fn without_values_the_chart_says_what_it_needs() {
     let bare = Case { examples: Vec::new(), ..Case::of("testnet-webhook") };
     let answer = bare.helm(tools, "helm4");
     assert!(!answer.is_content && answer.said.contains("there is no configuration; set config"), "{}", answer.said);
+}
+
+/// What the notes tell the user to type has to exist in the image.
+#[test]
+fn the_notes_name_commands_that_there_are() {
+    let Some(tools) = tools() else { return };
+    let (chart, values) = (chart().display().to_string(), chart().join("examples/testnet-webhook.yaml"));
+    let arguments =
+        ["install", "relay", &chart, "--dry-run=client", "--values", values.to_str().unwrap(), "--namespace", "events"];
+    let said = tools.content("helm4", &arguments, "");
+    let (_, notes) = said.split_once("NOTES:").unwrap();
+    let commands: Vec<Vec<&str>> = notes
+        .lines()
+        .filter_map(|line| line.split_once(" exec relay-cspr-relay-0 -- cspr-relay "))
+        .map(|(_, command)| command.split(' ').collect())
+        .collect();
+    assert!(commands.len() >= 2, "{notes}");
+    for command in commands {
+        let answer = run(BINARY, &[&command[..], &["--help"]].concat(), "");
+        assert!(answer.is_content, "{command:?}: {}", answer.said);
+    }
 }

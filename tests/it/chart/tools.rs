@@ -161,7 +161,10 @@ impl Objects {
 /// before it is committed.
 pub(super) fn same_as_file(path: &Path, text: &str) {
     if std::env::var_os("UPDATE").is_some() {
-        fs::write(path, text).unwrap();
+        // At once, since other tests read it.
+        let written = path.with_extension("new");
+        fs::write(&written, text).unwrap();
+        fs::rename(written, path).unwrap();
     }
     let kept = fs::read_to_string(path).unwrap_or_default();
     assert!(kept == text, "{} is out of date: run the test with UPDATE=1 and read the difference", path.display());
