@@ -11,6 +11,7 @@ mod demo;
 mod emulate;
 mod events;
 mod explain;
+mod health;
 mod jobs;
 mod listen;
 mod quarantine;
@@ -75,6 +76,7 @@ enum Command {
     Emulate(Box<emulate::Args>),
     Events(events::Args),
     Explain(explain::Args),
+    Health(health::Args),
     Listen(listen::Args),
     DeadLetters(Box<dead_letters::Args>),
     Jobs(jobs::Args),
@@ -133,6 +135,7 @@ async fn execute(command: Command, home: Option<demo::Home>) -> ExitCode {
         (Command::Emulate(args), _) => ended(emulate::run(*args, &mut out).await),
         (Command::Events(args), _) => coded(events::run(args, &mut out, &mut errors).await),
         (Command::Explain(args), _) => coded(explain::run(&args, &mut std::io::stdin(), &mut out, &mut errors)),
+        (Command::Health(args), _) => ended(health::run(args, &mut out).await),
         (Command::Listen(args), _) => ended(listen::run(args, &mut out).await),
         (Command::DeadLetters(args), _) => coded(dead_letters::run(*args, &mut out, &mut errors).await),
         (Command::Jobs(args), _) => coded(jobs::run(args, &mut out, &mut errors).await),

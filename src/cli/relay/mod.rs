@@ -117,7 +117,7 @@ fn contact(path: Option<PathBuf>, errors: &mut impl Write) -> io::Result<Option<
 }
 
 /// Whoever listens everywhere listens here.
-fn at(listen: SocketAddr) -> anyhow::Result<Url> {
+pub(super) fn at(listen: SocketAddr) -> anyhow::Result<Url> {
     if listen.port() == 0 {
         bail!("admin.listen has port 0, which is another one at each start: name the address with --url");
     }
