@@ -106,6 +106,9 @@ use writer::Command;
 const COMMANDS_MAX: usize = 256;
 /// The commit in progress and the next.
 const ACCEPTS_MAX: usize = 2;
+/// Deliveries of one sink that are settled and not yet durably so. Together with those in flight they are what a crash
+/// may send again; a sink that has so many waits for the commit.
+const UNRECORDED_MAX: usize = 1024;
 
 /// The number of a sink in one store; never reused for another name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -169,8 +172,14 @@ pub(crate) struct SinkStore {
     /// The newest event at that time: only up to here can a fresh delivery be settled already.
     tail_at_start: u64,
     commands: mpsc::Sender<Command>,
+    unrecorded: Arc<Semaphore>,
     reader: Reader,
     recent: Arc<Recent>,
+}
+
+/// The places of one sink's settlements that are on their way to disk.
+fn unrecorded() -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(UNRECORDED_MAX))
 }
 
 /// A sink's queue at start.
@@ -236,7 +245,8 @@ impl Store {
         roster.parked.remove(name);
         roster.sinks.insert(name.clone(), id);
         let (commands, reader, recent) = (self.commands.clone(), self.reader.clone(), Arc::clone(&self.recent));
-        Ok(SinkStore { id, found, bell, tail_at_start: tail, commands, reader, recent })
+        let unrecorded = unrecorded();
+        Ok(SinkStore { id, found, bell, tail_at_start: tail, commands, unrecorded, reader, recent })
     }
 
     /// Parks a sink whose deliveries nobody takes any more, and says how many there are. What routes still hand over
@@ -340,9 +350,13 @@ impl SinkStore {
     }
 
     /// Hands changes over for the next commit, where they are one transaction. A crash before that commit leaves the
-    /// queue as it was, so what was sent may be sent again, with the same id.
+    /// queue as it was, so what was sent may be sent again, with the same id. Waits while [`UNRECORDED_MAX`]
+    /// settlements of this sink are on their way.
     pub(crate) async fn record(&self, changes: Vec<Change>) -> Result<(), Stopped> {
-        self.commands.send(Command::Changes { sink: self.id, changes }).await.map_err(|_| Stopped)
+        let settlements = changes.iter().filter(|change| matches!(change, Change::Settle(_))).count();
+        let places = u32::try_from(settlements.min(UNRECORDED_MAX)).unwrap_or(0);
+        let places = Arc::clone(&self.unrecorded).acquire_many_owned(places).await.map_err(|_| Stopped)?;
+        self.commands.send(Command::Changes { sink: self.id, changes, places }).await.map_err(|_| Stopped)
     }
 
     /// As [`Self::record`], and returns when the commit has.

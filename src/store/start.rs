@@ -54,7 +54,8 @@ pub(super) fn open(
         let (bell, commands) = (Arc::clone(&state.bell), commands.clone());
         let (reader, recent) = (reader.clone(), Arc::clone(&recent));
         states.push(state);
-        let store = SinkStore { id: queue.id, found: queue.found, bell, tail_at_start, commands, reader, recent };
+        let (id, found, unrecorded) = (queue.id, queue.found, super::unrecorded());
+        let store = SinkStore { id, found, bell, tail_at_start, commands, unrecorded, reader, recent };
         queues.push((name.clone(), store));
     }
     let sinks = queues.iter().map(|(name, queue)| (name.clone(), queue.id)).collect();

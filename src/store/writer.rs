@@ -39,6 +39,7 @@ pub(super) enum Command {
     Changes {
         sink: SinkId,
         changes: Vec<Change>,
+        places: OwnedSemaphorePermit,
     },
     Quarantine(Quarantined),
     /// Answered when the rows are durable; the answer is dropped with them if there is no room.
@@ -88,7 +89,8 @@ struct Plan {
     events: Vec<Candidate>,
     /// The places of those who handed the events over.
     permits: Vec<OwnedSemaphorePermit>,
-    changes: Vec<(SinkId, Vec<Change>)>,
+    /// With the places of the settlements among them.
+    changes: Vec<(SinkId, Vec<Change>, OwnedSemaphorePermit)>,
     quarantine: Vec<Quarantined>,
     indexes: Vec<(Vec<lookup::Row>, oneshot::Sender<()>)>,
     steps: Vec<(Box<Step>, oneshot::Sender<Job>)>,
@@ -105,7 +107,7 @@ impl Plan {
                 self.events.extend(events);
                 self.permits.push(permit);
             }
-            Command::Changes { sink, changes } => self.changes.push((sink, changes)),
+            Command::Changes { sink, changes, places } => self.changes.push((sink, changes, places)),
             Command::Quarantine(message) => self.quarantine.push(message),
             Command::Index { rows, done } => self.indexes.push((rows, done)),
             Command::Step { step, done } => self.steps.push((step, done)),
@@ -273,7 +275,7 @@ impl Writer {
     /// Brings the sinks' gauges and counts up to date with changes that are durable now.
     fn count(&self, plan: &Plan) {
         self.metrics.intake.quarantined.add(plan.quarantine.len() as u64);
-        for (id, changes) in &plan.changes {
+        for (id, changes, _) in &plan.changes {
             let Some(sink) = self.sinks.iter().find(|sink| sink.id == *id) else { continue };
             changes.iter().for_each(|change| sink.count(change));
         }
@@ -306,7 +308,7 @@ fn write(
     let Written { plan, served, now } = *written;
     let mut transaction = Transaction::begin(connection)?;
     let new_routes = accepting.write(offer, &mut transaction)?;
-    for (sink, changes) in &plan.changes {
+    for (sink, changes, _) in &plan.changes {
         changes.iter().try_for_each(|change| transaction.change(*sink, change, now))?;
     }
     plan.quarantine.iter().try_for_each(|message| transaction.quarantine(message, now))?;

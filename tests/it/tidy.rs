@@ -14,7 +14,7 @@ const LEAVES: &[&str] = &["event", "config", "backoff", "clock", "metrics", "lif
 const IMPORTS: &[(&str, &[&str])] = &[
     ("main", &["cli"]),
     ("lib", &[]),
-    ("cli", &["app", "route", "emulator", "store", "admin"]),
+    ("cli", &["app", "route", "emulator", "store", "sink", "admin"]),
     ("app", &["source", "intake", "route", "store", "delivery", "sink", "ownership", "repair", "admin", "operator"]),
     ("intake", &["source", "route", "store"]),
     ("delivery", &["store", "sink"]),

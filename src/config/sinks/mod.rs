@@ -88,8 +88,7 @@ impl SinkKind {
         }
     }
 
-    /// A message bus takes a whole stream in one piece and confirms it in batches, so what a webhook would call a
-    /// load test is its normal day.
+    /// A message bus is tried until a time is over, for it is down as a whole or not at all.
     fn is_bus(&self) -> bool {
         matches!(self, Self::Kafka(_) | Self::Amqp(_))
     }
@@ -134,8 +133,11 @@ pub enum OnFull {
 /// More would be a load test, or for a bus a waste of memory.
 const CONCURRENCY_MAX: usize = 1_000;
 const CONCURRENCY: usize = 16;
-/// Enough to fill the batches of a bus while others are on their way.
-const CONCURRENCY_OF_A_BUS: usize = 1_000;
+/// Enough to fill the batches of a producer while others are on their way.
+const CONCURRENCY_OF_KAFKA: usize = 1_000;
+/// Each attempt has a channel of its own, and with many channels the client and the broker spend their time on those:
+/// twice the CPU per event at a thousand, for no more events.
+const CONCURRENCY_OF_AMQP: usize = 128;
 
 const FORMATS: [(&str, Format); 3] =
     [("raw", Format::Raw), ("cloudevents", Format::CloudEvents), ("cloudevents_binary", Format::CloudEventsBinary)];
@@ -183,7 +185,11 @@ fn sink(place: &Place<'_>, name: &str, sink: Sink, connections: &Connections<'_>
     let destinations = Destinations { webhook: sink.webhook, kafka: sink.kafka, amqp: sink.amqp, stdout: sink.stdout };
     let kind = kind(place, destinations, &own, connections);
     let is_bus = kind.as_ref().is_some_and(SinkKind::is_bus);
-    let concurrency = if is_bus { CONCURRENCY_OF_A_BUS } else { CONCURRENCY };
+    let concurrency = match &kind {
+        Some(SinkKind::Kafka(_)) => CONCURRENCY_OF_KAFKA,
+        Some(SinkKind::Amqp(_)) => CONCURRENCY_OF_AMQP,
+        Some(SinkKind::Webhook(_) | SinkKind::Stdout) | None => CONCURRENCY,
+    };
     let format = format(place, sink.format, kind.as_ref());
     Some(SinkConfig {
         format,

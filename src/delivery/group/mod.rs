@@ -84,6 +84,10 @@ impl Group {
             }
             if !is_draining {
                 self.expire().await?;
+            }
+            // Before others are started, so that what may be repeated after a crash is bounded.
+            self.record().await?;
+            if !is_draining {
                 self.start_attempts();
                 self.start_fetch();
             }

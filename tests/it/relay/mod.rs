@@ -8,7 +8,6 @@ mod disk;
 mod faults;
 mod formats;
 mod hostile;
-mod kafka;
 mod kill;
 pub(crate) mod listener;
 mod operate;
@@ -215,7 +214,7 @@ fn listening_anywhere(text: String) -> String {
     if says_where { text } else { text + "\nadmin: { listen: \"127.0.0.1:0\" }\n" }
 }
 
-fn with_free_port(config: &Path) {
+pub(crate) fn with_free_port(config: &Path) {
     if let Ok(text) = fs::read_to_string(config) {
         fs::write(config, listening_anywhere(text)).unwrap();
     }
