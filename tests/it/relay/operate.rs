@@ -221,10 +221,11 @@ async fn a_paused_sink_stays_paused_over_a_kill_and_is_tested_and_resumed() {
     let said = stage.says(&config, &["sinks", "pause", "sink", "--reason", "works at the receiver"]).await;
     assert!(said.starts_with("The sink `sink` is paused."), "{said}");
     relay.logs("works at the receiver").await;
+    // What is in the socket at a kill is promised by nobody.
+    until("all is stored", || stage.database().newest() == u64::from(EVENTS)).await;
     relay.kill().await;
     let tried = sink.count(|_| true);
     let mut relay = stage.relay(&config, 2, "").await;
-    until("all is stored", || stage.database().newest() == u64::from(EVENTS)).await;
     let failed = stage.run(&config, &["sinks", "test", "sink"]).await;
     let said = String::from_utf8_lossy(&failed.stdout).into_owned();
     assert!(failed.status.code() == Some(1) && said.contains("status 500"), "{said}");
