@@ -12,7 +12,7 @@ use reqwest::redirect::Policy;
 use reqwest::{Client, Url};
 use tokio::time::{sleep, timeout};
 
-use super::remote;
+use super::relay;
 use crate::config;
 
 /// Bounds one question, from the connection to the end of the answer.
@@ -58,7 +58,7 @@ fn configured(path: Option<PathBuf>) -> anyhow::Result<Url> {
     let path = config::locate(path);
     let loaded = config::load(&path)
         .map_err(|_| anyhow!("{} has faults: see `cspr-relay check`, or give --url", path.display()))?;
-    remote::at(loaded.config.admin.listen)
+    relay::at(loaded.config.admin.listen)
 }
 
 async fn ask(client: &Client, url: &Url) -> anyhow::Result<()> {

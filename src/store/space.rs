@@ -168,7 +168,6 @@ impl Space {
         let free: u64 = connection.prepare_cached("PRAGMA freelist_count")?.query_row([], |row| row.get(0))?;
         self.used = pages.saturating_sub(free) * self.page_bytes;
         self.metrics.store.bytes.set(self.used);
-        self.metrics.store.bytes_max.set(self.store.max_bytes);
         let is_high = self.used as f64 > self.store.max_bytes as f64 * HIGH_WATER;
         if is_high && !self.is_high {
             let (used, max) = (self.used, self.store.max_bytes);
