@@ -44,7 +44,7 @@ use crate::event::{Network, Stream};
 pub use connections::{KafkaConnection, OauthConfig};
 pub use fault::{Fault, Faults, Severity};
 pub(crate) use hash::hash;
-pub use load::{Loaded, load, load_with_files, locate, schema, schema_of_included};
+pub use load::{Contact, Loaded, contact, load, load_with_files, locate, schema, schema_of_included};
 pub(crate) use quantity::duration;
 pub(crate) use routes::Found;
 pub use routes::{Condition, Key, MatchConfig, Pointer, Predicate, RouteConfig, TestConfig, TestEvent, Texts};

@@ -57,6 +57,7 @@ mod known;
 mod letters;
 mod lock;
 mod lookup;
+mod overview;
 mod pause;
 mod quarantine;
 mod queue;
@@ -84,7 +85,8 @@ pub(crate) use history::{Body, Events, History, PastDelivery, State, Token};
 pub(crate) use job::{
     Counts, EventChoice, Job, JobState, Kept, LetterChoice, Order, Page as JobPage, QuarantineChoice, Step, Survey,
 };
-pub(crate) use letters::{DeadLetters, LetterFilter, LetterPage, Listed, PastAttempt, Position};
+pub(crate) use letters::{DeadLetters, LetterFilter, Listed, PastAttempt, Position};
+pub(crate) use overview::{Overview, SinkOverview, overview};
 pub(crate) use quarantine::{Quarantine, QuarantinedMessage};
 pub(crate) use reader::{Claimed, Page};
 
@@ -95,6 +97,7 @@ use crate::lifecycle::Lifecycle;
 use crate::metrics::{Metrics, SinkMetrics};
 use bell::Bell;
 use reader::{Look, Reader};
+pub(crate) use recent::AcceptedEvent;
 use recent::Recent;
 use roster::{Joined, RosterChange};
 use writer::Command;

@@ -6,6 +6,7 @@
 //! attempts, each a task of its own, so that one that panics is one failed attempt.
 
 mod attempt;
+mod show;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -252,7 +253,8 @@ impl Group {
 
     fn settle(&mut self, ended: Ended) {
         let now = self.now();
-        let Ended { seq, number, outcome } = ended;
+        self.count(&ended, now);
+        let Ended { seq, number, outcome, .. } = ended;
         let sign = match &outcome {
             Outcome::Delivered { .. } => Sign::Works,
             Outcome::Retry { failure, .. } | Outcome::Reject { failure } => Sign::of(failure.cause),
@@ -322,7 +324,6 @@ impl Group {
     }
 
     fn record_failure(&mut self, seq: u64, number: u32, failure: &Failure, now: Now) {
-        self.metrics.failed_attempts.increment();
         tracing::debug!(
             sink = %self.name,
             sequence = seq,
@@ -343,14 +344,6 @@ impl Group {
     async fn record(&mut self) -> Result<(), Stopped> {
         let changes = self.queue.take_changes();
         if changes.is_empty() { Ok(()) } else { self.store.record(changes).await }
-    }
-
-    fn show(&self) {
-        self.metrics.waiting.set(self.queue.waiting_count() as u64);
-        self.metrics.held.set(self.queue.held_count() as u64);
-        self.metrics.in_flight.set(self.queue.in_flight_count() as u64);
-        self.metrics.breaker_open.set(self.gate.breaker_is_open().into());
-        self.metrics.paused.set(self.gate.paused().is_some().into());
     }
 
     fn wakes_at(&self) -> Instant {
