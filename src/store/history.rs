@@ -97,6 +97,11 @@ pub(crate) enum State {
     Damaged,
 }
 
+/// The events in the directory of a relay, running or not. Reads only.
+pub(crate) fn events(directory: &Path) -> Result<Events, OpenError> {
+    Events::open(directory)
+}
+
 impl Events {
     pub(super) fn open(directory: &Path) -> Result<Self, OpenError> {
         let path = directory.join(schema::FILE);

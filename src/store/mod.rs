@@ -73,7 +73,6 @@ mod writer;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -81,13 +80,13 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 
 pub(crate) use change::{Attempt, Change, End, Held, Paused, PausedBy, Replay, Settlement, Waiting};
 pub(crate) use error::{OpenError, Stopped};
-pub(crate) use history::{Body, Events, History, PastDelivery, State, Token};
+pub(crate) use history::{Body, Events, History, PastDelivery, State, Token, events};
 pub(crate) use job::{
     Counts, EventChoice, Job, JobState, Kept, LetterChoice, Order, Page as JobPage, QuarantineChoice, Step, Survey,
 };
-pub(crate) use letters::{DeadLetters, LetterFilter, Listed, PastAttempt, Position};
+pub(crate) use letters::{LetterFilter, Listed, PastAttempt, Position, dead_letters};
 pub(crate) use overview::{Overview, SinkOverview, overview};
-pub(crate) use quarantine::{Quarantine, QuarantinedMessage};
+pub(crate) use quarantine::{QuarantinedMessage, quarantine};
 pub(crate) use reader::{Claimed, Page};
 
 use crate::clock::Clock;
@@ -372,21 +371,6 @@ impl fmt::Debug for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Store").field("roster", &self.roster).finish_non_exhaustive()
     }
-}
-
-/// The events in the directory of a relay, running or not. Reads only.
-pub(crate) fn events(directory: &Path) -> Result<Events, OpenError> {
-    Events::open(directory)
-}
-
-/// The quarantined messages in the directory of a relay, running or not. Reads only.
-pub(crate) fn quarantine(directory: &Path) -> Result<Quarantine, OpenError> {
-    Quarantine::open(directory)
-}
-
-/// The dead letters in the directory of a relay, running or not. Reads only.
-pub(crate) fn dead_letters(directory: &Path) -> Result<DeadLetters, OpenError> {
-    DeadLetters::open(directory)
 }
 
 #[cfg(test)]

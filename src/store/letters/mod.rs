@@ -66,6 +66,11 @@ pub(crate) struct Listed {
     pub(crate) facts: Option<Facts>,
 }
 
+/// The dead letters in the directory of a relay, running or not. Reads only.
+pub(crate) fn dead_letters(directory: &Path) -> Result<DeadLetters, OpenError> {
+    DeadLetters::open(directory)
+}
+
 impl DeadLetters {
     pub(super) fn open(directory: &Path) -> Result<Self, OpenError> {
         if !directory.join(schema::FILE).exists() {
