@@ -11,6 +11,7 @@ mod emulate;
 mod events;
 mod explain;
 mod listen;
+mod ownership;
 mod reload;
 mod run;
 mod schema;
@@ -63,6 +64,7 @@ enum Command {
     Explain(explain::Args),
     Listen(listen::Args),
     DeadLetters(dead_letters::Args),
+    Ownership(ownership::Args),
     Schema(schema::Schema),
     Secret(secret::Args),
     Verify(verify::Args),
@@ -113,6 +115,7 @@ async fn execute(command: Command, home: Option<demo::Home>) -> ExitCode {
         (Command::Explain(args), _) => coded(explain::run(&args, &mut std::io::stdin(), &mut out, &mut errors)),
         (Command::Listen(args), _) => ended(listen::run(args, &mut out).await),
         (Command::DeadLetters(args), _) => coded(dead_letters::run(args, &mut out, &mut errors)),
+        (Command::Ownership(args), _) => coded(ownership::run(args, &mut out, &mut errors).await),
         (Command::Schema(args), _) => ended(schema::run(&args, &mut out).map_err(Into::into)),
         (Command::Secret(args), _) => ended(secret::run(&args, &mut out)),
         (Command::Verify(args), _) => coded(verify::run(&args, &mut out).map_err(Into::into)),

@@ -11,6 +11,7 @@ mod kill;
 pub(crate) mod listener;
 pub(crate) mod oracle;
 mod order;
+mod ownership;
 mod real;
 mod reload;
 mod start;
