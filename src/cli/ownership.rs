@@ -36,9 +36,9 @@ impl Args {
     /// `None` cannot be: one of the two is required.
     fn whose(&self) -> Option<Ownerships> {
         Some(match (self.package.clone(), self.owner.clone()) {
-            (Some(package), None) => Ownerships::OfPackage(package),
-            (None, Some(owner)) => Ownerships::OfOwner(owner),
-            (Some(package), Some(owner)) => Ownerships::OfOwnerInPackage { owner, package },
+            (Some(package), None) => Ownerships::Package(package),
+            (None, Some(owner)) => Ownerships::Owner(owner),
+            (Some(package), Some(owner)) => Ownerships::OwnerInPackage { owner, package },
             (None, None) => return None,
         })
     }

@@ -54,10 +54,10 @@ pub(crate) struct Ownership {
 /// Whose ownerships are asked for; hashes without prefix.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Ownerships {
-    OfPackage(String),
-    OfOwner(String),
+    Package(String),
+    Owner(String),
     /// The one row of an owner in a package, if there is one.
-    OfOwnerInPackage {
+    OwnerInPackage {
         owner: String,
         package: String,
     },
@@ -108,9 +108,9 @@ impl Rest {
     /// One page of rows, the greatest numbers of tokens first; pages count from 1.
     async fn ownership_page(&self, whose: &Ownerships, page: u64) -> Result<Page<Ownership>, RestError> {
         let (kind, hash, filter) = match whose {
-            Ownerships::OfPackage(package) => ("contract-packages", package, None),
-            Ownerships::OfOwner(owner) => ("accounts", owner, None),
-            Ownerships::OfOwnerInPackage { owner, package } => ("accounts", owner, Some(package)),
+            Ownerships::Package(package) => ("contract-packages", package, None),
+            Ownerships::Owner(owner) => ("accounts", owner, None),
+            Ownerships::OwnerInPackage { owner, package } => ("accounts", owner, Some(package)),
         };
         let mut query = vec![("page", page.to_string()), ("page_size", PAGE_SIZE.to_string())];
         query.extend(filter.map(|package| ("contract_package_hash", package.clone())));
