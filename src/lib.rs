@@ -15,6 +15,7 @@ mod event;
 mod intake;
 mod lifecycle;
 mod metrics;
+mod operator;
 mod route;
 mod signature;
 mod sink;

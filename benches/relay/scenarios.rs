@@ -22,10 +22,13 @@ pub(crate) fn run(size: Size, only: Option<&str>, report: &mut Report) -> anyhow
     if is_wanted("routes") {
         routes::measure(size, report)?;
     }
-    if is_wanted("buses") {
-        buses::measure(size, report)?;
+    if is_wanted("kafka") {
+        buses::measure_kafka(size, report)?;
     }
-    if matches!(only, Some("routes" | "buses")) {
+    if is_wanted("amqp") {
+        buses::measure_amqp(size, report)?;
+    }
+    if only.is_some_and(|only| only.split(',').all(|wanted| matches!(wanted, "routes" | "kafka" | "amqp"))) {
         return Ok(());
     }
     let read = bare_loops(size, &receiver, report)?;

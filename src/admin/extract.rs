@@ -7,14 +7,12 @@ use serde::de::DeserializeOwned;
 use super::problem::Problem;
 
 /// The query of a request. Its type should deny unknown fields, so that a misspelt filter is not taken for none.
-#[expect(dead_code, reason = "the handlers that take a query come with the next change")]
 pub(super) struct Query<T>(pub(super) T);
 
 /// A part of the path.
 pub(super) struct Path<T>(pub(super) T);
 
 /// A JSON body.
-#[expect(dead_code, reason = "the handlers that take a body come with the next change")]
 pub(super) struct Body<T>(pub(super) T);
 
 impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {

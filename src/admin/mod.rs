@@ -7,17 +7,25 @@
 //! A new endpoint is a handler with a `utoipa::path` in the file of its noun, and a line in [`router`]: by that it is
 //! routed and described. It answers `Result<Json<T>, Problem>`.
 
+mod archive;
 mod auth;
+pub(crate) mod dead_letters;
+pub(crate) mod events;
 mod extract;
 mod health;
+mod jobs;
 mod metrics;
 mod openapi;
+mod orders;
 mod problem;
+pub(crate) mod quarantine;
 mod server;
-mod sinks;
-mod status;
+pub(crate) mod sinks;
+pub(crate) mod status;
+pub(crate) mod tail;
 #[cfg(test)]
 mod tests;
+mod verbs;
 
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -34,8 +42,13 @@ use crate::clock::Clock;
 use crate::config::AdminConfig;
 use crate::lifecycle::{Lifecycle, Task};
 use crate::metrics::Metrics;
+use crate::operator::Operator;
 use crate::store::Store;
-use problem::Problem;
+pub(crate) use archive::{Archive, Which};
+pub(crate) use jobs::{CountsView, Forecast, JobView, Jobs};
+pub(crate) use orders::{EventFilterRequest, LetterFilterRequest, OrderRequest, QuarantineFilterRequest};
+pub(crate) use problem::Problem;
+pub(crate) use verbs::{PauseChange, PauseView, TestResult};
 
 /// A longer body of a request is refused.
 const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -59,6 +72,11 @@ pub(crate) struct Context {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) lifecycle: Lifecycle,
     pub(crate) store: Store,
+    pub(crate) operator: Operator,
+    pub(crate) archive: Archive,
+    /// `store.max_bytes`
+    pub(crate) store_max_bytes: u64,
+    pub(crate) audience: tail::Audience,
 }
 
 /// What a handler gets as its `State`.
@@ -105,6 +123,20 @@ fn router() -> OpenApiRouter<Shared> {
         .routes(routes!(status::status))
         .routes(routes!(sinks::list))
         .routes(routes!(sinks::one))
+        .routes(routes!(events::one))
+        .routes(routes!(events::history))
+        .routes(routes!(dead_letters::list))
+        .routes(routes!(dead_letters::one))
+        .routes(routes!(quarantine::list))
+        .routes(routes!(quarantine::one))
+        .routes(routes!(tail::tail))
+        .routes(routes!(verbs::pause))
+        .routes(routes!(verbs::resume))
+        .routes(routes!(verbs::test))
+        .routes(routes!(jobs::list, jobs::begin))
+        .routes(routes!(jobs::dry_run))
+        .routes(routes!(jobs::one))
+        .routes(routes!(jobs::cancel))
         .routes(routes!(openapi::document))
 }
 

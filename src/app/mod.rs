@@ -7,6 +7,7 @@
 mod changes;
 mod live;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -14,11 +15,12 @@ use tokio::sync::{Mutex, mpsc};
 
 use crate::admin::{self, Admin};
 use crate::clock::Clock;
-use crate::config::Config;
-use crate::delivery::{self, Outlet, Setup};
-use crate::intake::{Intake, Switch};
+use crate::config::{Config, SinkName};
+use crate::delivery::{self, Delivering, Outlet, Setup};
+use crate::intake::{Intake, Reroute, Switch};
 use crate::lifecycle::{Lifecycle, Task};
-use crate::metrics::{About, Metrics};
+use crate::metrics::{About, Metrics, Reload};
+use crate::operator::Operator;
 use crate::source::Source;
 use crate::store::{self, Opened, Store};
 use crate::{route, sink};
@@ -47,6 +49,7 @@ pub struct Running {
     live: Arc<Mutex<Live>>,
     intake: std::thread::JoinHandle<()>,
     upkeep: Task,
+    jobs: Task,
     admin: Admin,
     shutdown_timeout: std::time::Duration,
 }
@@ -93,7 +96,10 @@ impl App {
         }
         let routing = Arc::new(Switch::new(live::routing(&config, &store)));
         let start = |outlet: Outlet| (outlet.name.clone(), delivery::start(outlet, clock.clone(), &lifecycle));
-        let sinks = outlets.into_iter().map(start).collect();
+        let sinks: BTreeMap<SinkName, Delivering> = outlets.into_iter().map(start).collect();
+        let reroute = Reroute { network: config.source.network, routing: Arc::clone(&routing) };
+        let (operator, jobs) = Operator::start(reroute, store.clone(), clock.clone(), &lifecycle);
+        sinks.iter().for_each(|(name, sink)| operator.add_sink(name, sink.controls()));
         let (sender, messages) = mpsc::channel(MESSAGES_MAX);
         let intake = Intake::new(config.source.network, Arc::clone(&routing), store.clone(), Arc::clone(&metrics));
         let (runtime, abort) = (tokio::runtime::Handle::current(), lifecycle.abort().clone());
@@ -109,6 +115,10 @@ impl App {
             metrics: Arc::clone(&metrics),
             lifecycle: lifecycle.clone(),
             store: store.clone(),
+            operator: operator.clone(),
+            archive: admin::Archive::new(config.store.path.clone()),
+            store_max_bytes: config.store.max_bytes,
+            audience: admin::tail::Audience::default(),
         })?;
         let live = Live {
             config,
@@ -119,8 +129,18 @@ impl App {
             routing,
             source: Some(source),
             sinks,
+            operator,
         };
-        Ok(Running { lifecycle, metrics, live: Arc::new(Mutex::new(live)), intake, upkeep, admin, shutdown_timeout })
+        Ok(Running {
+            lifecycle,
+            metrics,
+            live: Arc::new(Mutex::new(live)),
+            intake,
+            upkeep,
+            jobs,
+            admin,
+            shutdown_timeout,
+        })
     }
 }
 
@@ -160,7 +180,7 @@ impl Running {
     }
 
     async fn wind_down(self) {
-        let Self { live, intake, mut upkeep, admin, .. } = self;
+        let Self { live, intake, mut upkeep, mut jobs, admin, .. } = self;
         // A reload under way ends soon, since all that it waits for ends with the drain.
         let mut live = live.lock().await;
         if let Some(source) = live.source.take() {
@@ -171,6 +191,7 @@ impl Running {
         let _joined = tokio::task::spawn_blocking(move || intake.join()).await;
         live.sinks_ended().await;
         upkeep.ended().await;
+        jobs.ended().await;
         // A store that stopped by itself has said why.
         let _closed = live.store.clone().close().await;
         admin.stop().await;
@@ -187,18 +208,17 @@ impl Handle {
     /// Takes up another configuration, or says why it cannot; then nothing has changed.
     pub(crate) async fn reload(&self, config: Config) -> anyhow::Result<Changes> {
         let reloaded = self.live.lock().await.reload(config).await;
-        match &reloaded {
-            Ok(_) => self.metrics.reload.done.increment(),
-            Err(_) => self.metrics.reload.refused.increment(),
-        }
-        self.metrics.reload.is_stale.set(reloaded.is_err().into());
+        self.note(reloaded.as_ref().err().map(|error| format!("{error:#}")));
         reloaded
     }
 
-    /// A configuration was not even tried, for its faults.
-    pub(crate) fn refused(&self) {
-        self.metrics.reload.refused.increment();
-        self.metrics.reload.is_stale.set(1);
+    /// A configuration was not even tried, for these faults.
+    pub(crate) fn refused(&self, faults: String) {
+        self.note(Some(faults));
+    }
+
+    fn note(&self, refused: Option<String>) {
+        self.metrics.reload.note(Reload { at: Clock::default().now(), refused });
     }
 }
 

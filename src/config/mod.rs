@@ -44,15 +44,15 @@ use crate::event::{Network, Stream};
 pub use connections::{KafkaConnection, OauthConfig};
 pub use fault::{Fault, Faults, Severity};
 pub(crate) use hash::{hash, owner};
-pub use load::{Loaded, load, load_with_files, locate, schema, schema_of_included};
+pub use load::{Contact, Loaded, contact, load, load_with_files, locate, schema, schema_of_included};
 pub(crate) use quantity::duration;
 pub(crate) use routes::Found;
 pub use routes::{Condition, Key, MatchConfig, Pointer, Predicate, RouteConfig, TestConfig, TestEvent, Texts};
 pub use secret::Secret;
 pub use sinks::{
     AmqpBroker, AmqpConfig, AmqpLogin, BacklogConfig, ClientCertificate, ExchangeConfig, ExchangeType, Format,
-    HeaderText, KafkaConfig, OnFull, Ordering, QueueConfig, QueueType, RetryConfig, Schedule, SinkConfig, SinkKind,
-    SinkName, TlsConfig, WebhookConfig,
+    HeaderText, KafkaConfig, OnFull, Ordering, QueueConfig, QueueType, RateLimit, RetryConfig, Schedule, SinkConfig,
+    SinkKind, SinkName, TlsConfig, WebhookConfig,
 };
 pub(crate) use sinks::{TOPIC_BYTES_MAX, is_legal_in_topics};
 pub use template::{Field, Template, TemplatePart};

@@ -5,11 +5,19 @@ use serde_json::Value;
 use super::Scene;
 
 /// What to put into the placeholders of a path.
-const EXAMPLES: [(&str, &str); 1] = [("{name}", "a")];
+const EXAMPLES: [(&str, &str); 5] = [
+    ("{name}", "a"),
+    ("{which}", "1"),
+    ("{number}", "1"),
+    ("{contract_package}", "5341882bae97a7368cdb007faa9f25735d2780d601114f82907fd83af2e9f508"),
+    ("{token_id}", "1"),
+];
 
 #[tokio::test]
 async fn what_is_described_is_there_and_answers_as_described() {
     let scene = Scene::start();
+    scene.fill().await;
+    scene.begin_a_job().await;
     let (status, document) = scene.get("/api/v1/openapi.json").await;
     assert_eq!((status, &document["openapi"]), (200, &Value::from("3.1.0")));
     let paths = document["paths"].as_object().unwrap();

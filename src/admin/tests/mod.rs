@@ -1,17 +1,27 @@
 //! The admin side over real sockets, with a store but no relay around it.
 
+mod acting;
 mod description;
 mod doors;
+mod lookups;
+mod numbers;
+mod tail;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use reqwest::{Method, Response};
 use serde_json::Value;
 
-use super::{Admin, Context, Listener};
+use super::{Admin, Archive, Context, Listener};
 use crate::clock::Clock;
 use crate::config::{AdminConfig, Secret};
-use crate::store::tests::{Fixture, settings};
+use crate::event::{Network, Stream};
+use crate::intake::{Reroute, Routing, Switch};
+use crate::operator::Operator;
+use crate::route::Router;
+use crate::store::tests::{Fixture, candidate, settings};
+use crate::store::{Attempt, Change, End, Quarantined, Settlement};
 
 const TOKEN: &str = "the-token-of-the-tests";
 
@@ -38,6 +48,10 @@ impl Scene {
             metrics: Arc::clone(&fixture.metrics),
             lifecycle: fixture.lifecycle.clone(),
             store: fixture.store.clone(),
+            operator: operator(&fixture),
+            archive: Archive::new(directory.path().to_owned()),
+            store_max_bytes: 1 << 40,
+            audience: super::tail::Audience::default(),
         };
         let admin = listener.serve(context).unwrap();
         let client = reqwest::Client::builder().build().unwrap();
@@ -58,10 +72,39 @@ impl Scene {
         json(self.ask(Method::GET, path, Some(TOKEN)).await).await
     }
 
+    /// Puts five events for `a` into the store, the first two for `b` too; the first is a dead letter at both, the
+    /// second is delivered to `a`. In quarantine are two messages.
+    async fn fill(&self) {
+        let store = &self.fixture.store;
+        let event = |deploy| candidate(store, deploy, deploy, if deploy < 3 { &["a", "b"] } else { &["a"] });
+        store.accept((1..=5).map(event).collect()).await.unwrap();
+        for body in [&b"{\"data\":"[..], b"\xff\xfe"] {
+            let (stream, reason) = (Stream::NftTokens, "no JSON".to_owned());
+            store.quarantine(Quarantined { stream, reason, body: body.into() }).await.unwrap();
+        }
+        self.fixture.sync().await;
+        let dead = |cause| End::Dead { cause, reason: format!("because of {cause}") };
+        let settle = |seq, end| Change::Settle(Settlement { seq, attempts: 2, body_bytes: 100, end });
+        let detail = "\u{1b}[2J".to_owned();
+        let attempt = Attempt { seq: 1, at: self.fixture.clock.now(), cause: "server", status: Some(503), detail };
+        let of_a =
+            vec![Change::Attempt(attempt), settle(1, dead("server")), settle(2, End::Delivered { status: Some(204) })];
+        self.fixture.queues[0].record(of_a).await.unwrap();
+        self.fixture.queues[1].record(vec![settle(1, dead("timeout"))]).await.unwrap();
+        self.fixture.sync().await;
+    }
+
     async fn end(self) {
         self.fixture.close().await;
         self.admin.stop().await;
     }
+}
+
+/// Acts on the store alone: no sink is at work.
+fn operator(fixture: &Fixture) -> Operator {
+    let routing = Arc::new(Switch::new(Routing { router: Router::new(&[]), sinks: HashMap::new() }));
+    let reroute = Reroute { network: Network::Testnet, routing };
+    Operator::start(reroute, fixture.store.clone(), fixture.clock.clone(), &fixture.lifecycle).0
 }
 
 async fn json(answer: Response) -> (u16, Value) {

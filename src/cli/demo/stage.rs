@@ -160,6 +160,7 @@ fn sink(url: Url, secret: &str, schedule: Vec<Duration>) -> SinkConfig {
         format: Format::Raw,
         retry: RetryConfig { schedule: Schedule::Listed(schedule), jitter: 0.2 },
         concurrency: 16,
+        rate_limit: None,
         ordering: Ordering::Lane,
         backlog: BacklogConfig { max_bytes: 1 << 28, on_full: crate::config::OnFull::Expire },
     }

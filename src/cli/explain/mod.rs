@@ -21,7 +21,7 @@ use super::data::{Which, which};
 use super::{FAILED, USAGE};
 use crate::clock::Timestamp;
 use crate::config::{self, Config};
-use crate::event::{Decoded, Delivery, Event, Malformed, Origin, Sequence, Stream, decode};
+use crate::event::{Decoded, Delivery, Event, Malformed, Occasion, Origin, Sequence, Stream, decode};
 use crate::route::{Router, SinkMatch};
 use crate::sink::preview;
 use crate::store::{Events, OpenError, events};
@@ -191,7 +191,7 @@ impl Explaining {
 
     fn destination(&self, sink: SinkMatch, event: &Arc<Event>) -> Destination {
         let routes = sink.routes.clone().into();
-        let delivery = Delivery { event: Arc::clone(event), routes, attempt: 1, is_replay: false };
+        let delivery = Delivery { event: Arc::clone(event), routes, attempt: 1, occasion: Occasion::Live };
         let parts = self.config.sinks.get(&sink.sink).map(|config| preview(config, &delivery)).unwrap_or_default();
         Destination { sink, parts }
     }

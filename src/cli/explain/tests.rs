@@ -78,6 +78,7 @@ async fn accept(home: &Path, body: &str) {
         facts: decoded.facts,
         body: body.to_owned().into(),
         targets: vec![(store.sink_id(&SinkName("bus".into())).unwrap(), routes)],
+        quarantine: None,
     };
     store.accept(vec![candidate]).await.unwrap();
     drop(queues);

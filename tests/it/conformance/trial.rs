@@ -64,7 +64,7 @@ impl<D: Destination> Trial<D> {
         let access = Access { secret_file: &secret_file, ca_file: ca_file_wanted, key: wishes.key };
         let text = format!(
             "source: {{ network: testnet, api_key: emulator-key, url: \"{url}\", persistent_session: trial }}\n\
-             store: {{ path: \"{}\" }}\n\
+             store: {{ path: \"{}\" }}\nadmin: {{ listen: \"127.0.0.1:0\" }}\n\
              sinks:\n  sink:\n    {}\n    concurrency: {UNDER_WAY}\n    retry: {{ schedule: [{}], jitter: 0 }}\n\
              routes: {{ all: {{ match: all, sinks: [sink] }} }}\n",
             scene.data().display(),

@@ -137,6 +137,8 @@ fn the_oracle_sees_each_fault() {
         life,
         digest: digest(body),
         is_signed: true,
+        is_replay: false,
+        is_test: false,
         answer: 204,
     };
     let sent = Sent(["a", "b", "c"].map(|body| (digest(body), 0)).into());
