@@ -14,6 +14,7 @@ mod explain;
 mod health;
 mod jobs;
 mod listen;
+mod ownership;
 mod quarantine;
 mod relay;
 mod reload;
@@ -78,6 +79,7 @@ enum Command {
     Explain(explain::Args),
     Health(health::Args),
     Listen(listen::Args),
+    Ownership(ownership::Args),
     DeadLetters(Box<dead_letters::Args>),
     Jobs(jobs::Args),
     Quarantine(quarantine::Args),
@@ -137,6 +139,7 @@ async fn execute(command: Command, home: Option<demo::Home>) -> ExitCode {
         (Command::Explain(args), _) => coded(explain::run(&args, &mut std::io::stdin(), &mut out, &mut errors)),
         (Command::Health(args), _) => ended(health::run(args, &mut out).await),
         (Command::Listen(args), _) => ended(listen::run(args, &mut out).await),
+        (Command::Ownership(args), _) => coded(ownership::run(args, &mut out, &mut errors).await),
         (Command::DeadLetters(args), _) => coded(dead_letters::run(*args, &mut out, &mut errors).await),
         (Command::Jobs(args), _) => coded(jobs::run(args, &mut out, &mut errors).await),
         (Command::Quarantine(args), _) => coded(quarantine::run(args, &mut out, &mut errors).await),

@@ -15,7 +15,7 @@ const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
 /// What went wrong, by what it asks of us. None of it carries the body of an answer: a gateway was seen that echoes
 /// the key.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Trouble {
+pub(crate) enum Trouble {
     /// 401 or 403: only an operator can mend it.
     KeyRefused { status: u16 },
     /// Another 4xx, or a request that cannot be made: most likely configuration, though a 404 was once seen to pass.

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::backoff::Backoff;
-use crate::config::{PushDown, Secret, SourceConfig, Subscription};
+use crate::config::{PushDown, RestConfig, Secret, SourceConfig, Subscription};
 use crate::emulator::{BadKey, Closing, Emulator, Fault, Refusal, Settings};
 use crate::event::{Network, Stream};
 use crate::lifecycle::Lifecycle;
@@ -46,6 +46,7 @@ fn config(emulator: &Emulator) -> SourceConfig {
         silence_timeout: Duration::from_secs(60),
         push_down: PushDown::Packages,
         ca_file: None,
+        rest: RestConfig { url: Url::parse(&emulator.rest_url()).unwrap(), requests_per_minute: 60 },
     }
 }
 
