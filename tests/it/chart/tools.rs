@@ -69,13 +69,13 @@ pub(super) fn run(program: impl AsRef<OsStr>, arguments: &[&str], input: &str) -
     command.args(arguments).current_dir(root()).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
-    let input = input.to_owned();
-    // From a thread, since it may answer before it has read everything; one that reads nothing is its own affair.
-    let writer = std::thread::spawn(move || {
-        let _unread = stdin.write_all(input.as_bytes());
+    let Output { status, stdout, stderr } = std::thread::scope(|scope| {
+        // From a thread, since it may answer before it has read everything; one that reads nothing is its own affair.
+        scope.spawn(move || {
+            let _unread = stdin.write_all(input.as_bytes());
+        });
+        child.wait_with_output().unwrap()
     });
-    let Output { status, stdout, stderr } = child.wait_with_output().unwrap();
-    writer.join().unwrap();
     let out = String::from_utf8(stdout).unwrap();
     let said = format!("{out}{}", String::from_utf8_lossy(&stderr));
     Answer { is_content: status.success(), said, out }
