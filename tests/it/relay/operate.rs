@@ -243,6 +243,25 @@ async fn a_paused_sink_stays_paused_over_a_kill_and_is_tested_and_resumed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sink_that_is_gone_keeps_its_events_until_it_is_resumed() {
+    let (stage, well, gone) = (Stage::new().await, Listener::start().await, Listener::answering(|_| 410).await);
+    let config = stage.configure(&[("well", well.url(), ""), ("gone", gone.url(), "    concurrency: 1\n")]);
+    let mut relay = stage.relay(&config, 1, "").await;
+    relay.logs("the destination says that it is gone for good (410): the sink is paused and keeps its events").await;
+    until("the other sink has everything", || numbers(&well.arrivals()).is_superset(&all())).await;
+    relay.stop().await;
+    gone.answer(|_| 204);
+    let mut relay = stage.relay(&config, 2, "").await;
+    relay.logs("the sink is still paused").await;
+    let said = stage.says(&config, &["sinks", "resume", "gone"]).await;
+    assert!(said.contains("by destination"), "{said}");
+    assert_eq!(gone.count(|arrival| !arrival.is_received()), 1, "not asked again");
+    until("it gets its events", || gone.received() == all().len()).await;
+    assert_eq!(gone.count(|arrival| arrival.is_received() && arrival.attempt != 1), 0, "a 410 costs no attempt");
+    relay.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_parked_is_dropped_for_good() {
     let (stage, sink, gone) = (Stage::new().await, Listener::start().await, Listener::start().await);
     gone.answer(|_| 500);
