@@ -94,7 +94,7 @@ fn carried<B: Bus>(bus: &mut B, events: u64) -> anyhow::Result<Duration> {
 fn configuration(place: &Place, emulator: &Emulator, sink: &str) -> String {
     format!(
         "source: {{ network: testnet, url: \"{}\", api_key: emulator-key }}\n\
-         store: {{ path: \"{}\" }}\nadmin: {{ listen: \"127.0.0.1:0\" }}\n\
+         store: {{ path: \"{}\" }}\n\
          routes: {{ everything: {{ match: all, sinks: [bus] }} }}\n\
          sinks: {{ bus: {{ {sink} }} }}\n",
         emulator.url,
