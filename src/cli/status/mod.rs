@@ -53,7 +53,7 @@ fn write_connection(connection: &ConnectionStatus, out: &mut impl Write) -> io::
     write!(out, "source  {} {state} since {}", shown(&connection.stream, usize::MAX), time(&connection.since))?;
     write!(out, ", last event {}", time(&connection.last_event_at))?;
     write!(out, ", last ping {}", time(&connection.last_ping_at))?;
-    write!(out, ", {} connects", connection.connects)?;
+    write!(out, ", {} connection(s) made", connection.connects)?;
     match &connection.trouble {
         Some(trouble) if !connection.is_up => writeln!(out, "\n        {}", shown(trouble, usize::MAX)),
         _ => writeln!(out),

@@ -26,7 +26,7 @@ use super::{Order, Setup, Shown};
 use crate::clock::Clock;
 use crate::config::{OnFull, SinkConfig, SinkName};
 use crate::metrics::SinkMetrics;
-use crate::sink::{Failure, Outcome, Sink};
+use crate::sink::{Failure, Sink};
 use crate::store::{Attempt, Change, End, Page, Paused, PausedBy, SinkStore, Stopped};
 use attempt::{Ended, attempt};
 
@@ -255,21 +255,11 @@ impl Group {
         let now = self.now();
         self.count(&ended, now);
         let Ended { seq, number, outcome, .. } = ended;
-        let sign = match &outcome {
-            Outcome::Delivered { .. } => Sign::Works,
-            Outcome::Retry { failure, .. } | Outcome::Reject { failure } => Sign::of(failure.cause),
-        };
-        self.note(seq, sign, now);
-        let verdict = judge(&self.config.retry, number, outcome, fastrand::f64());
-        let failure = match &verdict {
-            Verdict::Delivered { .. } => None,
-            Verdict::Again { failure, .. } | Verdict::Slow { failure, .. } => Some(failure),
-            Verdict::Pause { failure } | Verdict::GiveUp { failure } => Some(failure),
-        };
-        if let Some(failure) = failure {
+        self.note(seq, outcome.failure(), now);
+        if let Some(failure) = outcome.failure() {
             self.record_failure(seq, number, failure, now);
         }
-        match verdict {
+        match judge(&self.config.retry, number, outcome, fastrand::f64()) {
             Verdict::Delivered { status } => self.queue.settle(seq, true, End::Delivered { status }, now),
             Verdict::Again { delay, .. } => self.queue.wait(seq, true, delay, now),
             Verdict::Slow { pause, .. } => {
@@ -310,12 +300,16 @@ impl Group {
         self.set_paused(Some(paused));
     }
 
-    fn note(&mut self, seq: u64, sign: Sign, now: Now) {
+    /// Tells the breaker how an attempt ended, and people if that changed anything.
+    fn note(&mut self, seq: u64, failure: Option<&Failure>, now: Now) {
         let was_open = self.gate.breaker_is_open();
+        let sign = failure.map_or(Sign::Works, |failure| Sign::of(failure.cause));
         self.gate.note(seq, sign, now.instant, fastrand::f64());
         match (was_open, self.gate.breaker_is_open()) {
             (false, true) => tracing::warn!(
                 sink = %self.name,
+                cause = failure.map(|failure| failure.cause.as_str()),
+                detail = failure.map(|failure| &*failure.detail),
                 "the sink fails for one delivery after the other: its breaker is open, one probe at a time goes through"
             ),
             (true, false) => tracing::info!(sink = %self.name, "the sink works again: its breaker is closed"),

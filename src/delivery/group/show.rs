@@ -4,22 +4,15 @@ use super::Group;
 use super::attempt::Ended;
 use crate::clock::Timestamp;
 use crate::delivery::queue::Now;
-use crate::sink::Outcome;
 
 impl Group {
     /// Counts an attempt that came to its end.
     pub(super) fn count(&self, ended: &Ended, now: Now) {
         self.metrics.attempts.observe(ended.took);
-        match &ended.outcome {
-            Outcome::Delivered { .. } => {
-                self.metrics.note_attempt(now.wall, None);
-                if let Some(accepted_at) = ended.accepted_at {
-                    self.metrics.latency.observe(now.wall.since(accepted_at));
-                }
-            }
-            Outcome::Retry { failure, .. } | Outcome::Reject { failure } => {
-                self.metrics.note_attempt(now.wall, Some((failure.cause.as_str(), &failure.detail)));
-            }
+        let failure = ended.outcome.failure();
+        self.metrics.note_attempt(now.wall, failure.map(|failure| (failure.cause.as_str(), &*failure.detail)));
+        if let (None, Some(accepted_at)) = (failure, ended.accepted_at) {
+            self.metrics.latency.observe(now.wall.since(accepted_at));
         }
     }
 
