@@ -24,7 +24,7 @@ use crate::metrics::{About, Metrics, Reload};
 use crate::operator::Operator;
 use crate::source::Source;
 use crate::store::{self, Opened, Store};
-use crate::{route, sink};
+use crate::{repair, route, sink};
 use live::Live;
 
 pub(crate) use changes::Changes;
@@ -51,6 +51,7 @@ pub struct Running {
     intake: std::thread::JoinHandle<()>,
     upkeep: Task,
     budget: Task,
+    gaps: Task,
     jobs: Task,
     admin: Admin,
     shutdown_timeout: std::time::Duration,
@@ -111,6 +112,8 @@ impl App {
             .context("starting the intake thread")?;
         let subscriptions = route::subscriptions(&config.routes, config.source.push_down);
         let source = Source::connect(&lifecycle, config.source.clone(), subscriptions, sender, Arc::clone(&metrics))?;
+        // After the connections were made, so that those of streams heard by earlier runs are there to be looked at.
+        let gaps = repair::start(&store, &clock, &metrics, &lifecycle)?;
         let upkeep = lifecycle.spawn("upkeep", upkeep(store.clone(), lifecycle.clone()));
         let shutdown_timeout = config.shutdown_timeout;
         let admin = admin.serve(admin::Context {
@@ -141,6 +144,7 @@ impl App {
             intake,
             upkeep,
             budget,
+            gaps,
             jobs,
             admin,
             shutdown_timeout,
@@ -184,7 +188,7 @@ impl Running {
     }
 
     async fn wind_down(self) {
-        let Self { live, intake, mut upkeep, mut budget, mut jobs, admin, .. } = self;
+        let Self { live, intake, mut upkeep, mut budget, mut gaps, mut jobs, admin, .. } = self;
         // A reload under way ends soon, since all that it waits for ends with the drain.
         let mut live = live.lock().await;
         if let Some(source) = live.source.take() {
@@ -196,6 +200,7 @@ impl Running {
         live.sinks_ended().await;
         upkeep.ended().await;
         budget.ended().await;
+        gaps.ended().await;
         jobs.ended().await;
         // A store that stopped by itself has said why.
         let _closed = live.store.clone().close().await;

@@ -76,6 +76,8 @@ impl Gauge {
 pub(crate) struct Metrics {
     pub(crate) source: SourceMetrics,
     pub(crate) rest: Arc<RestMetrics>,
+    /// Gaps that began.
+    pub(crate) gaps: Counter,
     pub(crate) intake: IntakeMetrics,
     pub(crate) store: StoreMetrics,
     pub(crate) reload: ReloadMetrics,

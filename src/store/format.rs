@@ -26,6 +26,8 @@ pub(super) enum Table {
     Pause = 11,
     Job = 12,
     Spent = 20,
+    Gap = 21,
+    Heard = 22,
 }
 
 /// The row is not what was written.

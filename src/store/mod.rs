@@ -39,6 +39,8 @@
 //! | `letter_count`, `letter_size` | sink; none | how many dead letters it has, how much all their messages take; kept by triggers |
 //! | `job` | number | an operator's work on what is stored, and how far it has come |
 //! | `spent` | 0 | requests to CSPR.cloud's REST API in the last day, by the hour |
+//! | `gap` | number | a span in which a stream was not heard, why, and what was done about it |
+//! | `heard` | stream | up to when it was heard |
 //! | `name` | number | names of sinks and routes, referred to by number |
 //! | `epoch` | first seq | the epochs of sequences |
 //! | `meta` | key | where the known ids begin |
@@ -52,6 +54,7 @@ mod dead;
 mod epoch;
 mod error;
 mod format;
+mod gap;
 mod history;
 mod job;
 mod known;
@@ -82,6 +85,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 
 pub(crate) use change::{Attempt, Change, End, Held, Paused, PausedBy, Replay, Settlement, Waiting};
 pub(crate) use error::{OpenError, Stopped};
+pub(crate) use gap::{Gap, GapCause, GapChange, GapState, Heard, gaps};
 pub(crate) use history::{Body, Events, History, PastDelivery, State, Token, events};
 pub(crate) use job::{
     Counts, EventChoice, Job, JobState, Kept, LetterChoice, Order, Page as JobPage, QuarantineChoice, Step, Survey,

@@ -14,6 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use super::accept::Accepting;
 use super::bell::Bell;
+use super::gap;
 use super::job::{Handed, Job, Step};
 use super::lock::Lock;
 use super::lookup;
@@ -45,6 +46,7 @@ pub(super) enum Command {
     Quarantine(Quarantined),
     /// The newest counts.
     Spent(Spent),
+    Gap(gap::Pending),
     /// Answered when the rows are durable; the answer is dropped with them if there is no room.
     Index {
         rows: Vec<lookup::Row>,
@@ -96,6 +98,7 @@ struct Plan {
     changes: Vec<(SinkId, Vec<Change>, OwnedSemaphorePermit)>,
     quarantine: Vec<Quarantined>,
     spent: Option<Spent>,
+    gaps: Vec<gap::Pending>,
     indexes: Vec<(Vec<lookup::Row>, oneshot::Sender<()>)>,
     steps: Vec<(Box<Step>, oneshot::Sender<Job>)>,
     synced: Vec<oneshot::Sender<()>>,
@@ -114,6 +117,7 @@ impl Plan {
             Command::Changes { sink, changes, places } => self.changes.push((sink, changes, places)),
             Command::Quarantine(message) => self.quarantine.push(message),
             Command::Spent(spent) => self.spent = Some(spent),
+            Command::Gap(change) => self.gaps.push(change),
             Command::Index { rows, done } => self.indexes.push((rows, done)),
             Command::Step { step, done } => self.steps.push((step, done)),
             Command::Tick => self.has_tick = true,
@@ -148,11 +152,8 @@ impl Plan {
     }
 
     fn has_changes(&self) -> bool {
-        !self.changes.is_empty()
-            || !self.quarantine.is_empty()
-            || self.spent.is_some()
-            || !self.indexes.is_empty()
-            || !self.steps.is_empty()
+        let has_rows = !self.changes.is_empty() || !self.quarantine.is_empty() || !self.indexes.is_empty();
+        has_rows || !self.steps.is_empty() || self.spent.is_some() || !self.gaps.is_empty()
     }
 }
 
@@ -248,6 +249,7 @@ impl Writer {
         plan.changes.clear();
         plan.quarantine.clear();
         plan.spent = None;
+        plan.gaps.drain(..).for_each(gap::Pending::answer);
         for (_, done) in plan.indexes.drain(..) {
             // Whoever no longer waits was aborted.
             let _unwanted = done.send(());
@@ -323,6 +325,7 @@ fn write(
     }
     plan.quarantine.iter().try_for_each(|message| transaction.quarantine(message, now))?;
     plan.spent.iter().try_for_each(|spent| transaction.spent(spent))?;
+    plan.gaps.iter().try_for_each(|gap| transaction.gap(gap))?;
     plan.indexes.iter().flat_map(|(rows, _)| rows).try_for_each(|row| transaction.index(row))?;
     // After the changes, so that what was settled by now is seen.
     let steps = plan.steps.iter().map(|(step, _)| transaction.step(step, served, now)).collect::<Result<_, _>>()?;

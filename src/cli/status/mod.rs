@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use super::USAGE;
 use super::listen::shown;
 use super::relay::Place;
-use crate::admin::status::{ConnectionStatus, EventCounts, ReloadStatus, RestStatus, Status, StoreStatus};
+use crate::admin::status::{ConnectionStatus, EventCounts, GapStatus, ReloadStatus, RestStatus, Status, StoreStatus};
 
 /// Show a running relay at a glance: source, store, configuration, sinks
 #[derive(Clone, Debug, clap::Args)]
@@ -35,6 +35,7 @@ fn write(status: &Status, out: &mut impl Write) -> io::Result<()> {
     let stopping = if status.stopping { ", stopping" } else { "" };
     writeln!(out, "cspr-relay {}{stopping}, {}", status.version, status.at)?;
     status.source.connections.iter().try_for_each(|connection| write_connection(connection, out))?;
+    write_gaps(&status.gaps, out)?;
     write_rest(&status.rest, out)?;
     let EventCounts { accepted, duplicates, variants, recurred, unmatched, quarantined } = status.events;
     writeln!(
@@ -59,6 +60,12 @@ fn write_connection(connection: &ConnectionStatus, out: &mut impl Write) -> io::
         Some(trouble) if !connection.is_up => writeln!(out, "\n        {}", shown(trouble, usize::MAX)),
         _ => writeln!(out),
     }
+}
+
+/// Nothing if there are none.
+fn write_gaps(gaps: &GapStatus, out: &mut impl Write) -> io::Result<()> {
+    let Some(oldest) = &gaps.oldest_at else { return Ok(()) };
+    writeln!(out, "gaps    {} OPEN, the oldest since {oldest}: see `cspr-relay gaps list`", gaps.open)
 }
 
 /// Nothing as long as nothing was asked.
