@@ -25,6 +25,7 @@ pub(super) enum Table {
     Lookup = 10,
     Pause = 11,
     Job = 12,
+    Spent = 20,
 }
 
 /// The row is not what was written.
