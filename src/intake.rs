@@ -21,7 +21,7 @@ use crate::event::{Network, Stream, decode};
 use crate::metrics::Metrics;
 use crate::route::{Matched, Router};
 use crate::source::Message;
-use crate::store::{Candidate, Kept, Quarantined, SinkId, Stopped, Store};
+use crate::store::{Candidate, Kept, Quarantined, Repaired, SinkId, Stopped, Store};
 
 /// Messages handed to the store at once.
 const EVENTS_MAX: usize = 1024;
@@ -145,6 +145,14 @@ impl Reroute {
             Fate::Unmatched | Fate::Quarantined(_) => None,
         }
     }
+
+    /// The event, if some route wants what REST has told.
+    pub(crate) fn repaired(&self, stream: Stream, body: &[u8], repaired: Repaired) -> Option<Candidate> {
+        match judge(self.network, &self.routing.current(), stream, body) {
+            Fate::Wanted(candidate) => Some(Candidate { repaired: Some(Arc::new(repaired)), ..*candidate }),
+            Fate::Unmatched | Fate::Quarantined(_) => None,
+        }
+    }
 }
 
 /// Never panics: a message that makes the code below panic is quarantined.
@@ -167,6 +175,7 @@ fn judge(network: Network, routing: &Routing, stream: Stream, bytes: &[u8]) -> F
             body: Bytes::copy_from_slice(bytes),
             targets: routing.targets(matched),
             quarantine: None,
+            repaired: None,
         })),
     }
 }

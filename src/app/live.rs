@@ -10,10 +10,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use tokio::sync::watch;
 
 use super::changes::Changes;
 use crate::clock::Clock;
-use crate::config::{Config, SinkConfig, SinkName};
+use crate::config::{Config, RouteConfig, SinkConfig, SinkName};
 use crate::delivery::{self, Delivering, Outlet, Setup};
 use crate::intake::{Routing, Switch};
 use crate::lifecycle::Lifecycle;
@@ -38,6 +39,8 @@ pub(super) struct Live {
     pub(super) source: Option<Source>,
     pub(super) sinks: BTreeMap<SinkName, Delivering>,
     pub(super) operator: Operator,
+    /// For the repairs of gaps.
+    pub(super) routes: watch::Sender<Vec<RouteConfig>>,
 }
 
 impl Live {
@@ -55,6 +58,7 @@ impl Live {
         self.sinks.extend(joined);
         self.exchange(setups).await?;
         self.routing.set(routing(&config, &self.store));
+        self.routes.send_replace(config.routes.clone());
         if let Some(source) = &mut self.source {
             changes.closed = source.narrow(&subscriptions).await;
         }

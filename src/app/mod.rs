@@ -12,9 +12,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::Context;
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::{Mutex, mpsc, watch};
 
 use crate::admin::{self, Admin};
+use crate::budget::Purpose;
 use crate::clock::Clock;
 use crate::config::{Config, SinkName};
 use crate::delivery::{self, Delivering, Outlet, Setup};
@@ -52,6 +53,7 @@ pub struct Running {
     upkeep: Task,
     budget: Task,
     gaps: Task,
+    mending: Task,
     jobs: Task,
     admin: Admin,
     shutdown_timeout: std::time::Duration,
@@ -97,11 +99,22 @@ impl App {
                  returns"
             );
         }
-        let (_rest, budget) = rest::start(&config.source, &store, &clock, &metrics, &lifecycle)?;
+        let (rest, budget) = rest::start(&config.source, &store, &clock, &metrics, &lifecycle)?;
         let routing = Arc::new(Switch::new(live::routing(&config, &store)));
         let start = |outlet: Outlet| (outlet.name.clone(), delivery::start(outlet, clock.clone(), &lifecycle));
         let sinks: BTreeMap<SinkName, Delivering> = outlets.into_iter().map(start).collect();
         let reroute = Reroute { network: config.source.network, routing: Arc::clone(&routing) };
+        let (routes, routes_now) = watch::channel(config.routes.clone());
+        let mending = repair::start_mending(
+            repair::Setup {
+                rest: rest.at(Purpose::Repair),
+                store: store.clone(),
+                intake: reroute.clone(),
+                clock: clock.clone(),
+                routes: routes_now,
+            },
+            &lifecycle,
+        );
         let (operator, jobs) = Operator::start(reroute, store.clone(), clock.clone(), &lifecycle);
         sinks.iter().for_each(|(name, sink)| operator.add_sink(name, sink.controls()));
         let (sender, messages) = mpsc::channel(MESSAGES_MAX);
@@ -136,6 +149,7 @@ impl App {
             source: Some(source),
             sinks,
             operator,
+            routes,
         };
         Ok(Running {
             lifecycle,
@@ -145,6 +159,7 @@ impl App {
             upkeep,
             budget,
             gaps,
+            mending,
             jobs,
             admin,
             shutdown_timeout,
@@ -188,7 +203,7 @@ impl Running {
     }
 
     async fn wind_down(self) {
-        let Self { live, intake, mut upkeep, mut budget, mut gaps, mut jobs, admin, .. } = self;
+        let Self { live, intake, mut upkeep, mut budget, mut gaps, mut mending, mut jobs, admin, .. } = self;
         // A reload under way ends soon, since all that it waits for ends with the drain.
         let mut live = live.lock().await;
         if let Some(source) = live.source.take() {
@@ -201,6 +216,7 @@ impl Running {
         upkeep.ended().await;
         budget.ended().await;
         gaps.ended().await;
+        mending.ended().await;
         jobs.ended().await;
         // A store that stopped by itself has said why.
         let _closed = live.store.clone().close().await;

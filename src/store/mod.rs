@@ -67,6 +67,7 @@ mod quarantine;
 mod queue;
 mod reader;
 mod recent;
+mod repaired;
 mod roster;
 mod schema;
 mod space;
@@ -94,6 +95,7 @@ pub(crate) use letters::{LetterFilter, Listed, PastAttempt, Position, dead_lette
 pub(crate) use overview::{Overview, SinkOverview, overview};
 pub(crate) use quarantine::{QuarantinedMessage, quarantine};
 pub(crate) use reader::{Claimed, Page};
+pub(crate) use repaired::{Fate, Repaired};
 
 use crate::clock::Clock;
 use crate::config::{BacklogConfig, DeadLettersConfig, DedupConfig, SinkName, StoreConfig};
@@ -140,6 +142,8 @@ pub(crate) struct Candidate {
     pub(crate) targets: Vec<(SinkId, Arc<[Arc<str>]>)>,
     /// The number that it has in quarantine, which it leaves with the commit that accepts it or knows it already.
     pub(crate) quarantine: Option<u64>,
+    /// It did not come by the stream.
+    pub(crate) repaired: Option<Arc<Repaired>>,
 }
 
 /// A message that could not be handled.
