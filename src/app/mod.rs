@@ -12,10 +12,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::Context;
-use tokio::sync::{Mutex, mpsc, watch};
+use tokio::sync::{Mutex, mpsc};
 
 use crate::admin::{self, Admin};
-use crate::budget::Purpose;
 use crate::clock::Clock;
 use crate::config::{Config, SinkName};
 use crate::delivery::{self, Delivering, Outlet, Setup};
@@ -25,7 +24,7 @@ use crate::metrics::{About, Metrics, Reload};
 use crate::operator::Operator;
 use crate::source::Source;
 use crate::store::{self, Opened, Store};
-use crate::{repair, route, sink};
+use crate::{route, sink};
 use live::Live;
 
 pub(crate) use changes::Changes;
@@ -51,9 +50,7 @@ pub struct Running {
     live: Arc<Mutex<Live>>,
     intake: std::thread::JoinHandle<()>,
     upkeep: Task,
-    budget: Task,
-    gaps: Task,
-    mending: Task,
+    asking: rest::Asking,
     jobs: Task,
     admin: Admin,
     shutdown_timeout: std::time::Duration,
@@ -99,23 +96,11 @@ impl App {
                  returns"
             );
         }
-        let (rest, budget) = rest::start(&config.source, &store, &clock, &metrics, &lifecycle)?;
         let routing = Arc::new(Switch::new(live::routing(&config, &store)));
         let start = |outlet: Outlet| (outlet.name.clone(), delivery::start(outlet, clock.clone(), &lifecycle));
         let sinks: BTreeMap<SinkName, Delivering> = outlets.into_iter().map(start).collect();
         let reroute = Reroute { network: config.source.network, routing: Arc::clone(&routing) };
-        let (routes, routes_now) = watch::channel(config.routes.clone());
-        let mending = repair::start_mending(
-            repair::Setup {
-                rest: rest.at(Purpose::Repair),
-                store: store.clone(),
-                intake: reroute.clone(),
-                clock: clock.clone(),
-                routes: routes_now,
-            },
-            &lifecycle,
-        );
-        let (operator, jobs) = Operator::start(reroute, store.clone(), clock.clone(), &lifecycle);
+        let (operator, jobs) = Operator::start(reroute.clone(), store.clone(), clock.clone(), &lifecycle);
         sinks.iter().for_each(|(name, sink)| operator.add_sink(name, sink.controls()));
         let (sender, messages) = mpsc::channel(MESSAGES_MAX);
         let intake = Intake::new(config.source.network, Arc::clone(&routing), store.clone(), Arc::clone(&metrics));
@@ -126,7 +111,8 @@ impl App {
         let subscriptions = route::subscriptions(&config.routes, config.source.push_down);
         let source = Source::connect(&lifecycle, config.source.clone(), subscriptions, sender, Arc::clone(&metrics))?;
         // After the connections were made, so that those of streams heard by earlier runs are there to be looked at.
-        let gaps = repair::start(&store, &clock, &metrics, &lifecycle)?;
+        let base = rest::Base { store: &store, clock: &clock, metrics: &metrics, lifecycle: &lifecycle };
+        let (asking, routes) = rest::start(&config, reroute, &base)?;
         let upkeep = lifecycle.spawn("upkeep", upkeep(store.clone(), lifecycle.clone()));
         let shutdown_timeout = config.shutdown_timeout;
         let admin = admin.serve(admin::Context {
@@ -157,9 +143,7 @@ impl App {
             live: Arc::new(Mutex::new(live)),
             intake,
             upkeep,
-            budget,
-            gaps,
-            mending,
+            asking,
             jobs,
             admin,
             shutdown_timeout,
@@ -203,7 +187,7 @@ impl Running {
     }
 
     async fn wind_down(self) {
-        let Self { live, intake, mut upkeep, mut budget, mut gaps, mut mending, mut jobs, admin, .. } = self;
+        let Self { live, intake, mut upkeep, asking, mut jobs, admin, .. } = self;
         // A reload under way ends soon, since all that it waits for ends with the drain.
         let mut live = live.lock().await;
         if let Some(source) = live.source.take() {
@@ -214,9 +198,7 @@ impl Running {
         let _joined = tokio::task::spawn_blocking(move || intake.join()).await;
         live.sinks_ended().await;
         upkeep.ended().await;
-        budget.ended().await;
-        gaps.ended().await;
-        mending.ended().await;
+        asking.ended().await;
         jobs.ended().await;
         // A store that stopped by itself has said why.
         let _closed = live.store.clone().close().await;

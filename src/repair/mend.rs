@@ -167,20 +167,28 @@ impl Mender {
         let owners = scope.owners.iter().cloned().map(ActionsOf::Owner);
         let (mut found, mut too_many) = (BTreeMap::new(), false);
         for of in packages.chain(owners) {
-            for page in 1_u64.. {
-                too_many |= page > PAGES_MAX;
-                let listed = self.setup.rest.actions(&of, page).await?;
-                let is_past = listed.actions.last().is_some_and(|action| action.is_before(since_ms));
-                for action in listed.actions.into_iter().filter(|action| !action.is_before(since_ms)) {
-                    // Pages shift, and one action may be about a named package and a named owner.
-                    found.insert(action.raw.get().to_owned(), action);
-                }
-                if listed.is_last || is_past || page > PAGES_MAX {
-                    break;
-                }
-            }
+            too_many |= self.walk_one(&of, since_ms, &mut found).await?;
         }
         Ok((found.into_values().collect(), too_many))
+    }
+
+    async fn walk_one(
+        &self,
+        of: &ActionsOf,
+        since_ms: u64,
+        found: &mut BTreeMap<String, Action>,
+    ) -> Result<bool, RestError> {
+        for page in 1..=PAGES_MAX {
+            let listed = self.setup.rest.actions(of, page).await?;
+            let is_past = listed.actions.last().is_some_and(|action| action.is_before(since_ms));
+            let wanted = listed.actions.into_iter().filter(|action| !action.is_before(since_ms));
+            // Pages shift, and one action may be about a named package and a named owner.
+            found.extend(wanted.map(|action| (action.raw.get().to_owned(), action)));
+            if listed.is_last || is_past {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     async fn mend_actions(&self, mut actions: Vec<Action>) -> Result<Found, Trouble> {
@@ -259,7 +267,8 @@ impl Mender {
         let deploy = latest.deploy_hash.as_deref();
         let same = if word == "created" { vec![] } else { vec![say("created", deploy), say("updated", None)] };
         let told = before.iter().filter_map(|action| identity(&say("updated", action.deploy_hash.as_deref())));
-        let told = told.map(|identity| identity.base).collect();
+        let now = identity(&say("updated", None));
+        let told = told.chain(now).map(|identity| identity.base).collect();
         let same = same.iter().filter_map(|text| identity(text)).collect();
         let repaired = Repaired::new(same, told, gap.after);
         let body = say(word, deploy);

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use super::error::Stopped;
-use super::known::Known;
+use super::known::{Known, head};
 use super::{Candidate, Store};
 use crate::event::{Identity, Key};
 
@@ -19,7 +19,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(10);
 pub(crate) struct Repaired {
     /// Events that say the same: if one of them was accepted, this one is not.
     same: Vec<Identity>,
-    /// The base keys of all that REST knew of the lane; `None`: the order does not matter.
+    /// The base keys of all that REST knew of the lane, its present state included; `None`: the order does not matter.
     told: Option<Vec<Key>>,
     /// Events later than this were accepted after the gap had begun.
     after: u64,
@@ -56,9 +56,10 @@ impl Repaired {
             return Some(Fate::Known);
         }
         let (told, last) = (self.told.as_ref()?, known.last(identity.lane?)?);
-        let knows_last = last.deploy == 0 || told.iter().any(|base| super::known::head(base) == last.deploy);
+        let knows = |base: u64| told.iter().any(|told| head(told) == base);
+        let knows_last = last.deploy == 0 || knows(last.deploy);
         // An event without a deploy that came since the gap began tells a state that REST may lag.
-        let is_overtaken = last.deploy != last.base && last.seq > self.after;
+        let is_overtaken = last.deploy != last.base && last.seq > self.after && !knows(last.base);
         (!knows_last || is_overtaken).then_some(Fate::Behind)
     }
 }

@@ -133,7 +133,9 @@ fn what_counts(token: &Value) -> Value {
 fn delivered(relays: &[Process]) -> BTreeMap<String, (Value, bool)> {
     let mut tokens: BTreeMap<String, (Value, bool)> = BTreeMap::new();
     for line in relays.iter().map(Process::said).collect::<String>().lines() {
-        let Ok(message) = serde_json::from_str::<Value>(line) else { continue };
+        // A relay that was killed may have left half a line.
+        let Ok(line) = serde_json::from_str::<Value>(line) else { continue };
+        let message = &line["message"];
         let entry = tokens.entry(message["data"]["token_id"].as_str().unwrap().to_owned()).or_default();
         *entry = (what_counts(&message["data"]), entry.1 || message["action"] == "created");
     }
@@ -170,7 +172,7 @@ async fn what_happened_in_a_gap_is_delivered_in_its_final_state() {
     // All is published after 25 seconds, and then only the connection still comes and goes.
     tokio::time::sleep(std::time::Duration::from_secs(14)).await;
     let truth = truth(&address).await;
-    assert!(truth.len() > 50, "{}", truth.len());
+    assert!(truth.len() > 30, "{}", truth.len());
     let told = || delivered(&relays);
     let is_whole = || truth.iter().all(|(id, state)| told().get(id).is_some_and(|(last, _)| last == state));
     until("each token was delivered in its final state", is_whole).await;
