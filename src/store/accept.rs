@@ -33,6 +33,13 @@ pub(super) struct Offer {
     events: Vec<Candidate>,
 }
 
+impl Offer {
+    /// The number of the last of the events, if there are any.
+    pub(super) fn newest(&self) -> Option<u64> {
+        (!self.events.is_empty()).then(|| self.batch.last())
+    }
+}
+
 impl Accepting {
     pub(super) fn known_mut(&mut self) -> &mut Known {
         &mut self.known

@@ -25,8 +25,16 @@ pub(crate) enum OpenError {
     /// A SQLite database, but not one of ours.
     #[error("{path} is a database of another program; set store.path to a directory of the relay's own")]
     Foreign { path: PathBuf },
+    /// What everything else is understood by is damaged: going on would lose deliveries.
+    #[error(
+        "the store is damaged where a relay cannot do without: {what}; nothing was changed. Look at all of it with \
+         `cspr-relay store verify`, and make a whole one of what can be read with `cspr-relay store rebuild`"
+    )]
+    Damaged { what: String },
     /// SQLite says no: not a database, damaged beyond opening, no space.
-    #[error("cannot open the store: {0}; keep a copy of the data directory before any repair")]
+    #[error(
+        "cannot open the store: {0}; if it is damaged, `cspr-relay store rebuild` makes a whole one of what can be read"
+    )]
     Database(#[from] rusqlite::Error),
     /// A thread could not be started.
     #[error("cannot start the store's thread: {0}")]

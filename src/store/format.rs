@@ -23,6 +23,7 @@ pub(super) enum Table {
     DeadBody = 8,
     Quarantine = 9,
     Lookup = 10,
+    Name = 13,
 }
 
 /// The row is not what was written.
@@ -38,6 +39,11 @@ fn checksum(table: Table, key: &[u64], payload: &[u8]) -> u32 {
     key.iter().for_each(|part| hash.update(&part.to_be_bytes()));
     hash.update(payload);
     hash.finalize()
+}
+
+/// The checksum that stands beside a name.
+pub(super) fn name_sum(number: u32, kind: u8, text: &str) -> u32 {
+    checksum(Table::Name, &[number.into(), kind.into()], text.as_bytes())
 }
 
 /// Puts the sealed form of `payload` into `row`, whose former content goes.

@@ -14,12 +14,13 @@
 //! 4. An event's body is deleted only when none of its deliveries is pending. So a pending delivery without a body
 //!    is damage, is reported, and becomes a dead letter.
 //! 5. A batch record is deleted only when all its bodies are gone, its ids are forgotten and every `low` is past it.
-//! 6. Every row but those of `meta`, `epoch`, `name` and `cursor` bears a checksum over table, key and content.
+//! 6. Every row bears a checksum over table, key and content. Those of `name`, `meta`, `epoch` and `cursor`, which are
+//!    looked at in SQL, have it in a column of its own and are checked at start, all others whenever they are read.
 //! 7. After any failure of a commit other than "no space", nothing more is written: the process ends. A commit that
 //!    found no space is rolled back, its ids are taken back, and it is tried again.
 //!
 //! # On disk
-//! `lock` (owner, held as long as the process lives), `relay.db` and `relay.db-wal`:
+//! `lock` (owner, held as long as the process lives), `newest` (see [`vouch`]), `relay.db` and `relay.db-wal`:
 //!
 //! | table | key | row |
 //! |---|---|---|
@@ -55,9 +56,11 @@ mod reader;
 mod recent;
 mod roster;
 mod schema;
+mod small;
 mod space;
 mod start;
 mod transaction;
+mod vouch;
 mod wal;
 mod writer;
 

@@ -12,24 +12,46 @@ pub(super) const FILE: &str = "relay.db";
 pub(super) const WAL_FILE: &str = "relay.db-wal";
 
 /// Raised with every change that an older relay could not read.
-const FORMAT: i64 = 1;
+const FORMAT: i64 = 2;
 /// "CSPR" in ASCII, in the file's header, so that tools and we ourselves can tell whose file it is.
 const APPLICATION: i64 = 0x4353_5052;
 
 /// 1,500-byte events fill pages of 8 KiB better than the default of 4 KiB: five to a page instead of two.
-const PAGE_BYTES: i64 = 8192;
+pub(super) const PAGE_BYTES: usize = 8192;
 const CACHE_KIB: i64 = 24 * 1024;
 const READER_CACHE_KIB: i64 = 8 * 1024;
 /// The WAL is folded into the file when it has grown to about 16 MiB.
 const WAL_PAGES: i64 = 2000;
 
+/// The checksum of a row of two small numbers, in SQL, so that SQLite itself keeps it with every write: a column made of
+/// the others. Linear over a prime, so no change of a single number goes unseen.
+macro_rules! sum {
+    ($key:literal, $value:literal, $table:literal) => {
+        concat!(
+            "((",
+            $key,
+            ") % 2147483647 * 1103515 + ",
+            $value,
+            " % 2147483647 * 1664525 + ",
+            $table,
+            ") % 2147483647"
+        )
+    };
+}
+
+const META_SUM: &str = sum!("length(key)", "value", "13");
+const EPOCH_SUM: &str = sum!("first", "value", "14");
+const CURSOR_SUM: &str = sum!("sink", "low", "15");
+
+/// The tables whose rows bear a sum made by SQL, with their keys, their values and the sums.
+pub(super) const SUMMED: [(&str, &str, &str, &str); 3] =
+    [("meta", "key", "value", META_SUM), ("epoch", "first", "value", EPOCH_SUM), ("cursor", "sink", "low", CURSOR_SUM)];
+
 const TABLES: &str = "
-    CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
-    CREATE TABLE epoch (first INTEGER PRIMARY KEY, value INTEGER NOT NULL);
-    CREATE TABLE name (number INTEGER PRIMARY KEY, kind INTEGER NOT NULL, text TEXT NOT NULL, UNIQUE (kind, text));
+    CREATE TABLE name (number INTEGER PRIMARY KEY, kind INTEGER NOT NULL, text TEXT NOT NULL, sum INTEGER NOT NULL,
+                       UNIQUE (kind, text));
     CREATE TABLE batch (first INTEGER PRIMARY KEY, row BLOB NOT NULL);
     CREATE TABLE event (seq INTEGER PRIMARY KEY, row BLOB NOT NULL);
-    CREATE TABLE cursor (sink INTEGER PRIMARY KEY, low INTEGER NOT NULL);
     CREATE TABLE settled (sink INTEGER, seq INTEGER, row BLOB NOT NULL, PRIMARY KEY (sink, seq)) WITHOUT ROWID;
     CREATE TABLE waiting (sink INTEGER, seq INTEGER, row BLOB NOT NULL, PRIMARY KEY (sink, seq)) WITHOUT ROWID;
     CREATE TABLE held (sink INTEGER, seq INTEGER, row BLOB NOT NULL, PRIMARY KEY (sink, seq)) WITHOUT ROWID;
@@ -51,7 +73,7 @@ pub(super) fn open(directory: &Path, born: u64) -> Result<Connection, OpenError>
     let connection = Connection::open(&path)?;
     // Before anything is set, so that what is not ours stays as it is.
     let is_new = check(&connection, &path)?;
-    connection.pragma_update(None, "page_size", PAGE_BYTES)?;
+    connection.pragma_update(None, "page_size", PAGE_BYTES as i64)?;
     connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
@@ -88,10 +110,21 @@ pub(super) fn open_reader(directory: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
+/// What makes the tables of a new store.
+pub(super) fn tables() -> String {
+    format!(
+        "CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL, sum AS ({META_SUM}) STORED) WITHOUT ROWID;
+         CREATE TABLE epoch (first INTEGER PRIMARY KEY, value INTEGER NOT NULL, sum AS ({EPOCH_SUM}) STORED);
+         CREATE TABLE cursor (sink INTEGER PRIMARY KEY, low INTEGER NOT NULL, sum AS ({CURSOR_SUM}) STORED);
+         {TABLES}"
+    )
+}
+
 fn create(connection: &Connection, born: u64) -> rusqlite::Result<()> {
     let create = format!(
-        "BEGIN IMMEDIATE; {TABLES} INSERT INTO meta VALUES ('keys_from', 0); INSERT INTO epoch VALUES (1, {born});
-         PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {FORMAT}; COMMIT;"
+        "BEGIN IMMEDIATE; {} INSERT INTO meta VALUES ('keys_from', 0); INSERT INTO epoch VALUES (1, {born});
+         PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {FORMAT}; COMMIT;",
+        tables()
     );
     connection.execute_batch(&create)
 }

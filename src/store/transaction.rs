@@ -3,7 +3,7 @@
 use rusqlite::{OptionalExtension, TransactionBehavior, params};
 
 use super::dead::DeadLetter;
-use super::format::{Batch, Decoder, Encoder, Table, seal, seal_into};
+use super::format::{Batch, Decoder, Encoder, Table, name_sum, seal, seal_into};
 use super::lookup;
 use super::{Attempt, Change, End, Held, Quarantined, Settlement, SinkId, Waiting};
 use crate::clock::Timestamp;
@@ -169,8 +169,12 @@ pub(super) fn number_of(connection: &rusqlite::Connection, kind: NameKind, text:
     if let Some(number) = found {
         return Ok(number);
     }
-    let add = "INSERT INTO name (kind, text) VALUES (?1, ?2) RETURNING number";
-    connection.prepare_cached(add)?.query_row(params![kind as u8, text], |row| row.get(0))
+    let next = "SELECT coalesce(max(number), 0) + 1 FROM name";
+    let number = connection.prepare_cached(next)?.query_row([], |row| row.get(0))?;
+    let add = "INSERT INTO name (number, kind, text, sum) VALUES (?1, ?2, ?3, ?4)";
+    let sum = name_sum(number, kind as u8, text);
+    connection.prepare_cached(add)?.execute(params![number, kind as u8, text, sum])?;
+    Ok(number)
 }
 
 type Parsed<T> = Result<T, super::format::Damaged>;

@@ -8,8 +8,10 @@ use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::Path;
 
+use super::schema::PAGE_BYTES;
+
 const HEADER_BYTES: usize = 32;
-const FRAME_HEADER_BYTES: usize = 24;
+pub(super) const FRAME_HEADER_BYTES: usize = 24;
 
 /// What the log holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -18,33 +20,79 @@ pub(super) struct Tail {
     pub(super) valid: u64,
     /// Frames behind the first bad one that belong to this log and fit their predecessor.
     pub(super) cut_off: u64,
-    /// Whether there is a bad frame of this log at all: a torn tail.
+    /// Whether there is a bad frame of this log at all, or the beginning of one: a torn tail.
     pub(super) is_torn: bool,
 }
 
-/// Reads the log at `path`; an absent or foreign one is empty.
-pub(super) fn inspect(path: &Path) -> std::io::Result<Tail> {
-    let Ok(file) = File::open(path) else { return Ok(Tail::default()) };
-    let mut input = BufReader::with_capacity(1 << 20, file);
-    let mut header = [0; HEADER_BYTES];
-    if !fill(&mut input, &mut header)? {
-        return Ok(Tail::default());
-    }
-    let Some(mut chain) = Chain::new(&header) else { return Ok(Tail::default()) };
-    let mut frame = vec![0; FRAME_HEADER_BYTES + chain.page_bytes];
-    let mut tail = Tail::default();
-    while fill(&mut input, &mut frame)? {
-        if !chain.is_of_this_log(&frame) {
-            // A frame of an earlier round of the log: everything behind it is older still.
-            break;
+/// One page as a commit wrote it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Frame {
+    pub(super) page: u32,
+    /// Whether it is the last of its commit.
+    pub(super) is_commit: bool,
+    /// Whether its checksum follows from its predecessor's.
+    pub(super) fits: bool,
+    /// Where the page stands in the file.
+    pub(super) offset: u64,
+}
+
+/// The frames of a log, those behind a bad one included.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Log {
+    pub(super) frames: Vec<Frame>,
+    is_headless: bool,
+    /// The file ends within a frame.
+    has_stump: bool,
+}
+
+impl Log {
+    /// Reads the log at `path`; an absent one is empty. Without its header, which SQLite takes for no log at all, the
+    /// frames are read by what the first one says.
+    pub(super) fn read(path: &Path) -> std::io::Result<Self> {
+        let file = match File::open(path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Self::default()),
+            other => other?,
+        };
+        let mut input = BufReader::with_capacity(1 << 20, file);
+        let mut header = [0; HEADER_BYTES];
+        if fill(&mut input, &mut header)? < HEADER_BYTES {
+            return Ok(Self::default());
         }
-        match (chain.fits(&frame), tail.is_torn) {
-            (true, false) => tail.valid += 1,
-            (true, true) => tail.cut_off += 1,
-            (false, _) => tail.is_torn = true,
+        let (mut log, mut chain) = (Self::default(), Chain::new(&header));
+        log.is_headless = chain.is_none();
+        let mut frame = vec![0; FRAME_HEADER_BYTES + chain.as_ref().map_or(PAGE_BYTES, |chain| chain.page_bytes)];
+        let mut offset = HEADER_BYTES as u64;
+        loop {
+            let length = fill(&mut input, &mut frame)?;
+            let chain = chain.get_or_insert_with(|| Chain::beheaded(&frame));
+            if length < FRAME_HEADER_BYTES || !chain.is_of_this_log(&frame) {
+                // The end, or a frame of an earlier round of the log: everything behind it is older still.
+                return Ok(log);
+            }
+            if length < frame.len() {
+                log.has_stump = true;
+                return Ok(log);
+            }
+            let (page, is_commit) = (word(&frame, 0, true).unwrap_or(0), word(&frame, 4, true) != Some(0));
+            let fits = chain.fits(&frame);
+            log.frames.push(Frame { page, is_commit, fits, offset: offset + FRAME_HEADER_BYTES as u64 });
+            offset += frame.len() as u64;
         }
     }
-    Ok(tail)
+
+    pub(super) fn tail(&self) -> Tail {
+        let valid = if self.is_headless { 0 } else { self.frames.iter().take_while(|frame| frame.fits).count() };
+        let behind = self.frames.iter().skip(valid);
+        let cut_off = behind.clone().filter(|frame| frame.fits).count() as u64;
+        let is_torn = self.has_stump || behind.count() > 0;
+        Tail { valid: valid as u64, cut_off, is_torn }
+    }
+
+    /// The frames up to the last one that ends a commit, whatever lies between.
+    pub(super) fn committed(&self) -> &[Frame] {
+        let end = self.frames.iter().rposition(|frame| frame.is_commit && frame.fits).map_or(0, |last| last + 1);
+        self.frames.get(..end).unwrap_or_default()
+    }
 }
 
 /// The running checksum of a log.
@@ -67,8 +115,15 @@ impl Chain {
         (is_log && chain.sums == stored).then_some(chain)
     }
 
+    /// A chain that begins with a frame, in the absence of a header. Its checksum cannot be checked.
+    fn beheaded(frame: &[u8]) -> Self {
+        let salts = frame.get(8..16).and_then(|salts| salts.try_into().ok()).unwrap_or_default();
+        Self { is_big_endian: cfg!(target_endian = "big"), page_bytes: PAGE_BYTES, salts, sums: (0, 0) }
+    }
+
+    /// No page has the number 0, so zeros are no frame.
     fn is_of_this_log(&self, frame: &[u8]) -> bool {
-        frame.get(8..16) == Some(self.salts.as_slice())
+        frame.get(8..16) == Some(self.salts.as_slice()) && word(frame, 0, true) != Some(0)
     }
 
     /// Whether the frame's checksum follows from its predecessor's; the chain goes on from the frame's own.
@@ -96,13 +151,18 @@ fn word(bytes: &[u8], at: usize, is_big_endian: bool) -> Option<u32> {
     Some(if is_big_endian { u32::from_be_bytes(four) } else { u32::from_le_bytes(four) })
 }
 
-/// Fills `buffer`; false at the end of the file, a partial frame included.
-fn fill(input: &mut impl Read, buffer: &mut [u8]) -> std::io::Result<bool> {
-    match input.read_exact(buffer) {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => Ok(false),
-        Err(error) => Err(error),
+/// Fills `buffer` and says how far; less than whole at the end of the file.
+fn fill(input: &mut impl Read, buffer: &mut [u8]) -> std::io::Result<usize> {
+    let mut filled = 0;
+    while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        match input.read(rest) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
     }
+    Ok(filled)
 }
 
 #[cfg(test)]
@@ -115,10 +175,11 @@ mod tests {
     fn log(directory: &Path) -> Vec<u8> {
         let path = directory.join("t.db");
         let connection = Connection::open(&path).unwrap();
+        connection.pragma_update(None, "page_size", PAGE_BYTES).unwrap();
         connection.pragma_update(None, "journal_mode", "WAL").unwrap();
         connection.execute_batch("CREATE TABLE t (x BLOB)").unwrap();
         for n in 0..20 {
-            connection.execute("INSERT INTO t VALUES (?1)", [vec![n; 3000]]).unwrap();
+            connection.execute("INSERT INTO t VALUES (?1)", [vec![n; 6000]]).unwrap();
         }
         std::fs::read(directory.join("t.db-wal")).unwrap()
     }
@@ -126,18 +187,21 @@ mod tests {
     fn inspected(directory: &Path, bytes: &[u8]) -> Tail {
         let path = directory.join("copy");
         std::fs::write(&path, bytes).unwrap();
-        inspect(&path).unwrap()
+        Log::read(&path).unwrap().tail()
     }
 
     #[test]
     fn a_torn_tail_is_told_from_a_hole() {
         let directory = tempfile::tempdir().unwrap();
         let whole = log(directory.path());
-        let frames = ((whole.len() - HEADER_BYTES) / (FRAME_HEADER_BYTES + 4096)) as u64;
+        let frames = ((whole.len() - HEADER_BYTES) / (FRAME_HEADER_BYTES + PAGE_BYTES)) as u64;
         assert_eq!(inspected(directory.path(), &whole), Tail { valid: frames, cut_off: 0, is_torn: false });
 
         let cut = &whole[..whole.len() - 100];
-        assert_eq!(inspected(directory.path(), cut), Tail { valid: frames - 1, cut_off: 0, is_torn: false });
+        assert_eq!(inspected(directory.path(), cut), Tail { valid: frames - 1, cut_off: 0, is_torn: true });
+        let at_a_border = &whole[..whole.len() - (FRAME_HEADER_BYTES + PAGE_BYTES)];
+        let shorter = Tail { valid: frames - 1, cut_off: 0, is_torn: false };
+        assert_eq!(inspected(directory.path(), at_a_border), shorter);
 
         let mut torn = whole.clone();
         let last = torn.len() - 10;
@@ -145,15 +209,19 @@ mod tests {
         assert_eq!(inspected(directory.path(), &torn), Tail { valid: frames - 1, cut_off: 0, is_torn: true });
 
         let mut hole = whole.clone();
-        hole[HEADER_BYTES + 3 * (FRAME_HEADER_BYTES + 4096) + 500] ^= 1;
+        hole[HEADER_BYTES + 3 * (FRAME_HEADER_BYTES + PAGE_BYTES) + 500] ^= 1;
         assert_eq!(inspected(directory.path(), &hole), Tail { valid: 3, cut_off: frames - 4, is_torn: true });
+
+        let mut beheaded = whole.clone();
+        beheaded[20] ^= 1;
+        assert_eq!(inspected(directory.path(), &beheaded), Tail { valid: 0, cut_off: frames - 1, is_torn: true });
     }
 
     #[test]
     fn what_is_no_log_is_empty() {
         let directory = tempfile::tempdir().unwrap();
-        assert_eq!(inspect(&directory.path().join("absent")).unwrap(), Tail::default());
+        assert_eq!(Log::read(&directory.path().join("absent")).unwrap(), Log::default());
         assert_eq!(inspected(directory.path(), b"short"), Tail::default());
-        assert_eq!(inspected(directory.path(), &[0; 5000]), Tail::default());
+        assert_eq!(inspected(directory.path(), &[0; 50_000]), Tail::default());
     }
 }

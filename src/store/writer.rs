@@ -18,6 +18,7 @@ use super::lookup;
 use super::roster::RosterChange;
 use super::space::{Room, Space, is_full};
 use super::transaction::Transaction;
+use super::vouch::Vouch;
 use super::{Bell, Candidate, Change, End, Quarantined, SinkId};
 use crate::clock::{Clock, monotonic};
 use crate::config::OnFull;
@@ -71,6 +72,7 @@ pub(super) struct Writer {
     pub(super) sinks: Vec<SinkState>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) space: Space,
+    pub(super) vouch: Vouch,
     pub(super) lock: Lock,
 }
 
@@ -214,6 +216,9 @@ impl Writer {
                 plan.events = events;
             }
             return Err(error);
+        }
+        if let Some(newest) = offer.newest() {
+            self.vouch.note(newest);
         }
         kill_point("store-after-commit");
         self.metrics.store.commits.increment();
