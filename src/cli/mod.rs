@@ -15,6 +15,7 @@ mod reload;
 mod run;
 mod schema;
 mod secret;
+mod store;
 mod verify;
 
 use std::io::{IsTerminal, Write};
@@ -65,6 +66,7 @@ enum Command {
     DeadLetters(dead_letters::Args),
     Schema(schema::Schema),
     Secret(secret::Args),
+    Store(store::Args),
     Verify(verify::Args),
 }
 
@@ -115,6 +117,7 @@ async fn execute(command: Command, home: Option<demo::Home>) -> ExitCode {
         (Command::DeadLetters(args), _) => coded(dead_letters::run(args, &mut out, &mut errors)),
         (Command::Schema(args), _) => ended(schema::run(&args, &mut out).map_err(Into::into)),
         (Command::Secret(args), _) => ended(secret::run(&args, &mut out)),
+        (Command::Store(args), _) => coded(store::run(args, &mut out, &mut errors)),
         (Command::Verify(args), _) => coded(verify::run(&args, &mut out).map_err(Into::into)),
     }
 }

@@ -11,6 +11,15 @@ pub(crate) enum OpenError {
     /// Only for those who look: a relay makes its store.
     #[error("there is no store in {path}: no relay has run with this data directory")]
     Missing { path: PathBuf },
+    /// Where a store is to be made there is something already.
+    #[error("{path} is not empty; name a directory that does not exist yet")]
+    Occupied { path: PathBuf },
+    /// Events were accepted here, and the database is gone.
+    #[error(
+        "the database {path} is missing or empty, but {newest} events were accepted into it (says `newest` beside it); \
+         bring it back, or look for another volume; to begin anew and lose what it held, remove `newest` too"
+    )]
+    Vanished { path: PathBuf, newest: u64 },
     /// Another process has it.
     #[error(
         "the data directory {path} is in use by another relay ({holder}); stop that one, or set another store.path"

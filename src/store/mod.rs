@@ -41,18 +41,23 @@
 //! The sequence number of an event is its place in the store; numbers ascend and are never reused.
 
 mod accept;
+mod catalog;
 mod change;
 mod dead;
 mod epoch;
 mod error;
 mod format;
 mod history;
+mod inspect;
 mod known;
 mod letters;
 mod lock;
 mod lookup;
+mod quarantine;
 mod queue;
+mod ranges;
 mod reader;
+mod rebuild;
 mod recent;
 mod roster;
 mod schema;
@@ -60,6 +65,7 @@ mod small;
 mod space;
 mod start;
 mod transaction;
+mod verify;
 mod vouch;
 mod wal;
 mod writer;
@@ -75,8 +81,12 @@ use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 pub(crate) use change::{Attempt, Change, End, Held, Settlement, Waiting};
 pub(crate) use error::{OpenError, Stopped};
 pub(crate) use history::{Body, Events, History, PastDelivery, State};
+pub(crate) use inspect::{Inspection, Known, inspect};
 pub(crate) use letters::{DeadLetters, LetterFilter, Listed, PastAttempt, ReplayReport};
+pub(crate) use quarantine::{Kept, quarantine};
 pub(crate) use reader::{Claimed, Page};
+pub(crate) use rebuild::{Rebuilt, rebuild};
+pub(crate) use verify::{Report, verify};
 
 use crate::clock::Clock;
 use crate::config::{BacklogConfig, DeadLettersConfig, DedupConfig, SinkName, StoreConfig};

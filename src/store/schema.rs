@@ -101,6 +101,55 @@ fn check(connection: &Connection, path: &Path) -> Result<bool, OpenError> {
     }
 }
 
+/// What is not as it was made: whose file it is, of which format, and how its tables are laid out.
+pub(super) fn faults(connection: &Connection) -> rusqlite::Result<Vec<String>> {
+    let mut faults = Vec::new();
+    for (name, expected) in
+        [("application_id", APPLICATION), ("user_version", FORMAT), ("page_size", PAGE_BYTES as i64)]
+    {
+        let found: i64 = connection.pragma_query_value(None, name, |row| row.get(0))?;
+        if found != expected {
+            faults.push(format!("{name} is {found} instead of {expected}"));
+        }
+    }
+    let model = Connection::open_in_memory()?;
+    model.execute_batch(&tables())?;
+    let (expected, found) = (layout(&model)?, layout(connection)?);
+    faults.extend(expected.difference(&found).map(|(kind, name, _)| format!("{kind} {name} is not as it was made")));
+    faults
+        .extend(found.difference(&expected).map(|(kind, name, _)| format!("{kind} {name} is not one of the store's")));
+    Ok(faults)
+}
+
+/// Kind, name and SQL of all that is in a database.
+type Layout = std::collections::BTreeSet<(String, String, Option<String>)>;
+
+fn layout(connection: &Connection) -> rusqlite::Result<Layout> {
+    let mut statement = connection.prepare("SELECT type, name, sql FROM sqlite_schema")?;
+    statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?.collect()
+}
+
+/// Opens a connection that cannot write on a store of ours.
+pub(super) fn open_to_look(directory: &Path) -> Result<Connection, OpenError> {
+    let path = directory.join(FILE);
+    match std::fs::metadata(&path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Err(OpenError::Missing { path: directory.to_owned() });
+        }
+        Err(source) => return Err(OpenError::Directory { path, source }),
+        Ok(_) => {}
+    }
+    let connection = open_reader(directory)?;
+    check_ours(&connection, directory)?;
+    Ok(connection)
+}
+
+/// An error if it is not a store that this relay reads.
+pub(super) fn check_ours(connection: &Connection, directory: &Path) -> Result<(), OpenError> {
+    let is_new = check(connection, &directory.join(FILE))?;
+    if is_new { Err(OpenError::Missing { path: directory.to_owned() }) } else { Ok(()) }
+}
+
 /// Opens a connection that cannot write.
 pub(super) fn open_reader(directory: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;

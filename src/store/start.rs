@@ -34,11 +34,12 @@ pub(super) fn open(
 ) -> Result<Opened, OpenError> {
     let directory = settings.store.path.clone();
     let lock = lock::lock(&directory)?;
-    let is_log_whole = inspect_log(&directory, clock.now())?;
+    check_presence(&directory)?;
+    let is_log_whole = inspect_log(&directory, clock.now(), &metrics)?;
     let connection = schema::open(&directory, clock.now().0)?;
     check_small(&connection)?;
     let next = next_seq(&connection)?;
-    if !is_log_whole | !is_vouched_for(&directory, next - 1)? {
+    if !is_log_whole | !is_vouched_for(&directory, next - 1, &metrics)? {
         Epochs::begin(&connection, next, clock.now())?;
     }
     let vouch =
@@ -89,7 +90,7 @@ pub(super) fn open(
 }
 
 /// The number of the next event.
-fn next_seq(connection: &Connection) -> rusqlite::Result<u64> {
+pub(super) fn next_seq(connection: &Connection) -> rusqlite::Result<u64> {
     let newest: Option<u64> = connection.query_row("SELECT max(seq) FROM event", [], |row| row.get(0))?;
     let sql = "SELECT first, row FROM batch ORDER BY first DESC LIMIT 1";
     let batch =
@@ -101,11 +102,12 @@ fn next_seq(connection: &Connection) -> rusqlite::Result<u64> {
 
 /// Reports what a crash, or worse, has done to the log, and whether it is whole. One with a hole is kept aside before
 /// SQLite cuts it. A last frame damaged later looks like a torn one.
-fn inspect_log(directory: &Path, now: Timestamp) -> Result<bool, OpenError> {
+fn inspect_log(directory: &Path, now: Timestamp, metrics: &Metrics) -> Result<bool, OpenError> {
     let path = directory.join(schema::WAL_FILE);
     let failed = |source| OpenError::Directory { path: path.clone(), source };
     let tail = wal::Log::read(&path).map_err(failed)?.tail();
     if tail.cut_off > 0 {
+        metrics.store.damaged_rows.increment();
         let copy = directory.join(format!("{}.damaged-{}", schema::WAL_FILE, now.unix_seconds()));
         std::fs::copy(&path, &copy).map_err(failed)?;
         tracing::error!(
@@ -131,11 +133,25 @@ fn check_small(connection: &Connection) -> Result<(), OpenError> {
     Err(OpenError::Damaged { what: format!("table {}, {}", first.table, first.what) })
 }
 
+/// A directory in which events were accepted has to have its database: to begin anew would lose them in silence.
+fn check_presence(directory: &Path) -> Result<(), OpenError> {
+    let path = directory.join(schema::FILE);
+    let is_there = path.metadata().is_ok_and(|file| file.len() > 0);
+    match vouched(directory)? {
+        Vouched::Newest(newest) if !is_there => Err(OpenError::Vanished { path, newest }),
+        _ => Ok(()),
+    }
+}
+
+pub(super) fn vouched(directory: &Path) -> Result<Vouched, OpenError> {
+    vouch::vouched(directory).map_err(|source| OpenError::Directory { path: directory.join(vouch::FILE), source })
+}
+
 /// Whether all the events that were ever accepted are there; reports those that are not.
-fn is_vouched_for(directory: &Path, newest: u64) -> Result<bool, OpenError> {
-    let vouched = vouch::vouched(directory);
-    match vouched.map_err(|source| OpenError::Directory { path: directory.join(vouch::FILE), source })? {
+fn is_vouched_for(directory: &Path, newest: u64, metrics: &Metrics) -> Result<bool, OpenError> {
+    match vouched(directory)? {
         Vouched::Newest(accepted) if accepted > newest => {
+            metrics.store.damaged_rows.increment();
             tracing::error!(
                 first = newest + 1,
                 last = accepted,

@@ -12,6 +12,8 @@ use crate::clock::Timestamp;
 pub(super) const DELIVERED: u8 = 1;
 pub(super) const DEAD: u8 = 2;
 pub(super) const EXPIRED: u8 = 3;
+/// It is over, and the record of how was lost.
+pub(super) const OVER: u8 = 4;
 
 /// Failed attempts of one delivery that are kept.
 const ATTEMPTS_MAX: u64 = 200;
@@ -26,6 +28,11 @@ impl<'c> Transaction<'c> {
     pub(super) fn begin(connection: &'c mut rusqlite::Connection) -> rusqlite::Result<Self> {
         let inner = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         Ok(Self { inner, row: Vec::new() })
+    }
+
+    /// For what is read in it, and rows that only one place writes.
+    pub(super) fn connection(&self) -> &rusqlite::Connection {
+        &self.inner
     }
 
     /// The one fsync.

@@ -73,7 +73,7 @@ impl Log {
                 log.has_stump = true;
                 return Ok(log);
             }
-            let (page, is_commit) = (word(&frame, 0, true).unwrap_or(0), word(&frame, 4, true) != Some(0));
+            let (page, is_commit) = (word(&frame, 0).unwrap_or(0), word(&frame, 4) != Some(0));
             let fits = chain.fits(&frame);
             log.frames.push(Frame { page, is_commit, fits, offset: offset + FRAME_HEADER_BYTES as u64 });
             offset += frame.len() as u64;
@@ -105,13 +105,13 @@ struct Chain {
 
 impl Chain {
     fn new(header: &[u8; HEADER_BYTES]) -> Option<Self> {
-        let magic = word(header, 0, true)?;
-        let page_bytes = usize::try_from(word(header, 8, true)?).ok()?;
+        let magic = word(header, 0)?;
+        let page_bytes = usize::try_from(word(header, 8)?).ok()?;
         let salts = header.get(16..24)?.try_into().ok()?;
         let mut chain = Self { is_big_endian: magic & 1 == 1, page_bytes, salts, sums: (0, 0) };
         let is_log = magic & !1 == 0x377f_0682 && (512..=65_536).contains(&page_bytes);
         chain.add(header.get(..24)?);
-        let stored = (word(header, 24, true)?, word(header, 28, true)?);
+        let stored = (word(header, 24)?, word(header, 28)?);
         (is_log && chain.sums == stored).then_some(chain)
     }
 
@@ -123,14 +123,14 @@ impl Chain {
 
     /// No page has the number 0, so zeros are no frame.
     fn is_of_this_log(&self, frame: &[u8]) -> bool {
-        frame.get(8..16) == Some(self.salts.as_slice()) && word(frame, 0, true) != Some(0)
+        frame.get(8..16) == Some(self.salts.as_slice()) && word(frame, 0) != Some(0)
     }
 
     /// Whether the frame's checksum follows from its predecessor's; the chain goes on from the frame's own.
     fn fits(&mut self, frame: &[u8]) -> bool {
         self.add(frame.get(..8).unwrap_or_default());
         self.add(frame.get(FRAME_HEADER_BYTES..).unwrap_or_default());
-        let stored = (word(frame, 16, true).unwrap_or(0), word(frame, 20, true).unwrap_or(0));
+        let stored = (word(frame, 16).unwrap_or(0), word(frame, 20).unwrap_or(0));
         let fits = self.sums == stored;
         self.sums = stored;
         fits
@@ -138,17 +138,17 @@ impl Chain {
 
     fn add(&mut self, bytes: &[u8]) {
         let (mut a, mut b) = self.sums;
-        for pair in bytes.chunks_exact(8) {
-            a = a.wrapping_add(word(pair, 0, self.is_big_endian).unwrap_or(0)).wrapping_add(b);
-            b = b.wrapping_add(word(pair, 4, self.is_big_endian).unwrap_or(0)).wrapping_add(a);
+        let number = if self.is_big_endian { u32::from_be_bytes } else { u32::from_le_bytes };
+        for [c, d, e, f, g, h, i, j] in bytes.as_chunks::<8>().0 {
+            a = a.wrapping_add(number([*c, *d, *e, *f])).wrapping_add(b);
+            b = b.wrapping_add(number([*g, *h, *i, *j])).wrapping_add(a);
         }
         self.sums = (a, b);
     }
 }
 
-fn word(bytes: &[u8], at: usize, is_big_endian: bool) -> Option<u32> {
-    let four: [u8; 4] = bytes.get(at..at + 4)?.try_into().ok()?;
-    Some(if is_big_endian { u32::from_be_bytes(four) } else { u32::from_le_bytes(four) })
+fn word(bytes: &[u8], at: usize) -> Option<u32> {
+    bytes.get(at..at + 4)?.try_into().ok().map(u32::from_be_bytes)
 }
 
 /// Fills `buffer` and says how far; less than whole at the end of the file.

@@ -98,7 +98,7 @@ fn token(listed: &Listed) -> String {
 }
 
 /// What is known of a letter, without its attempts and its message.
-pub(super) fn as_json(listed: &Listed) -> Value {
+pub(in crate::cli) fn as_json(listed: &Listed) -> Value {
     let (letter, facts) = (&listed.letter, listed.facts.as_ref());
     json!({
         "sequence": letter.seq,

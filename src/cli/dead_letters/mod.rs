@@ -5,6 +5,8 @@
 mod list;
 mod show;
 
+pub(in crate::cli) use list::as_json as letter_as_json;
+
 use std::io::{self, Write};
 use std::time::Duration;
 

@@ -7,6 +7,11 @@ mod show;
 #[cfg(test)]
 mod tests;
 
+#[cfg(test)]
+pub(in crate::cli) use tests::fill as fill_for_test;
+
+pub(in crate::cli) use show::{as_json as event_as_json, printable};
+
 use std::io::Write;
 
 use anyhow::Context;

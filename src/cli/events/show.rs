@@ -87,7 +87,7 @@ pub(super) fn word(state: &State) -> &'static str {
     }
 }
 
-pub(super) fn as_json(history: &History) -> Value {
+pub(in crate::cli) fn as_json(history: &History) -> Value {
     let facts = history.facts.as_ref();
     let message = if let Body::Kept(body) = &history.body { Some(String::from_utf8_lossy(body)) } else { None };
     json!({
@@ -157,7 +157,7 @@ fn text(value: &Value) -> String {
 }
 
 /// JSON in which nothing can steer a terminal. Such characters can stand inside strings only, so it is the same JSON.
-pub(super) fn printable(json: &str) -> String {
+pub(in crate::cli) fn printable(json: &str) -> String {
     let mut printable = String::with_capacity(json.len());
     for character in json.chars() {
         match u32::from(character) {

@@ -74,10 +74,7 @@ pub(crate) struct Listed {
 
 impl DeadLetters {
     pub(super) fn open(directory: &Path) -> Result<Self, OpenError> {
-        if !directory.join(schema::FILE).exists() {
-            return Err(OpenError::Missing { path: directory.to_owned() });
-        }
-        Ok(Self { connection: schema::open_reader(directory)?, directory: directory.to_owned() })
+        Ok(Self { connection: schema::open_to_look(directory)?, directory: directory.to_owned() })
     }
 
     /// Calls `visit` with every letter that `filter` means, oldest first, until it says no.
