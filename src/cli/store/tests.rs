@@ -6,12 +6,21 @@ use clap::Parser;
 use serde_json::Value;
 
 use super::*;
-use crate::cli::events::fill_for_test as fill;
+use crate::cli::events::fill_for_test;
 
 #[derive(Parser)]
 struct Command {
     #[command(flatten)]
     store: Args,
+}
+
+/// A store whose log is folded into the file, as the next start would.
+async fn fill(path: &Path) {
+    fill_for_test(path).await;
+    while path.join("relay.db-wal").exists() {
+        let connection = rusqlite::Connection::open(path.join("relay.db")).unwrap();
+        connection.query_row("SELECT count(*) FROM event", [], |_| Ok(())).unwrap();
+    }
 }
 
 fn print(path: &Path, line: &[&str]) -> (u8, String, String) {

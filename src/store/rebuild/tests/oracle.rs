@@ -13,7 +13,7 @@ use crate::metrics::Metrics;
 use crate::store::format::{Batch, Table, open};
 use crate::store::rebuild::Rebuilt;
 use crate::store::tests::{Fixture, settings};
-use crate::store::wal::{FRAME_HEADER_BYTES, Log};
+use crate::store::wal::{FRAME_HEADER_BYTES, Frame, Log};
 use crate::store::{Opened, SinkStore, Store, schema};
 
 /// A look at fresh deliveries that does not come to an end would go on beyond this.
@@ -46,12 +46,18 @@ impl Original {
             return BTreeSet::new();
         }
         let frame_bytes = (FRAME_HEADER_BYTES + schema::PAGE_BYTES) as u64;
+        let begin_of = |frame: &Frame| frame.offset - FRAME_HEADER_BYTES as u64;
+        let ends: Vec<u64> = self.log.frames.iter().filter(|frame| frame.is_commit).map(begin_of).collect();
         let is_cut = bytes.end > 600 + bytes.start;
+        // A commit that lost its end never was.
+        let is_last = ends.iter().rev().nth(1).is_none_or(|end| (bytes.end as u64) > *end);
+        let start =
+            ends.iter().rfind(|end| **end + frame_bytes <= bytes.start as u64).map_or(0, |end| end + frame_bytes);
         let hit = self.log.frames.iter().filter(|frame| {
-            let begin = frame.offset - FRAME_HEADER_BYTES as u64;
+            let begin = begin_of(frame);
             // The checksum of the one before is where that of a frame begins.
             let is_hit = (bytes.start as u64) < begin + frame_bytes && (bytes.end as u64) + frame_bytes > begin;
-            is_hit || is_cut && begin >= bytes.start as u64
+            is_hit || (is_cut || is_last) && begin >= start
         });
         hit.flat_map(|frame| self.on_page(frame.page)).collect()
     }
