@@ -22,7 +22,7 @@ lint: ## format, lints, licences and sources of dependencies
 deny: ## licences and sources of dependencies alone
 	@scripts/deny
 
-servers: ## real servers to try sinks with, as the tests use them; prints configuration for them
+servers: ## Kafka and RabbitMQ to try sinks with, as the tests use them; prints configuration for them
 	@scripts/setup test
 	@scripts/servers/up
 
@@ -30,6 +30,6 @@ bench: ## how fast it is here
 	@scripts/setup
 	cargo bench --locked
 
-kill-test: ## kill the relay 1,000 times at random and count every event (long)
+kill-test: ## kill the relay 1,000 times and each sink 20 times at random, and count every event (long)
 	@scripts/setup
-	KILLS=1000 cargo test --locked --release --features failpoints --test it -- --nocapture kill
+	KILLS=1000 SINK_KILLS=20 cargo test --locked --release --features failpoints --test it -- --nocapture kill

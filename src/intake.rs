@@ -17,11 +17,11 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::SinkName;
-use crate::event::{Network, decode};
+use crate::event::{Network, Stream, decode};
 use crate::metrics::Metrics;
 use crate::route::{Matched, Router};
 use crate::source::Message;
-use crate::store::{Candidate, Quarantined, SinkId, Stopped, Store};
+use crate::store::{Candidate, Kept, Quarantined, SinkId, Stopped, Store};
 
 /// Messages handed to the store at once.
 const EVENTS_MAX: usize = 1024;
@@ -117,35 +117,62 @@ impl Intake {
         if events.is_empty() { Ok(()) } else { self.store.accept(events).await }
     }
 
-    /// Never panics: a message that makes the code below panic is quarantined.
     fn handle(&self, message: Message, routing: &Routing) -> Fate {
         let Message { stream, bytes, unreadable, .. } = message;
-        let quarantine = |reason: String| {
-            tracing::warn!(%stream, reason, bytes = bytes.len(), "a message is unusable: it was put into quarantine");
-            Fate::Quarantined(Quarantined { stream, reason, body: Bytes::copy_from_slice(&bytes) })
+        let fate = match unreadable {
+            Some(reason) => Fate::Quarantined(quarantined(stream, &bytes, reason.into())),
+            None => judge(self.network, routing, stream, &bytes),
         };
-        if let Some(reason) = unreadable {
-            return quarantine(reason.into());
+        if let Fate::Quarantined(Quarantined { reason, .. }) = &fate {
+            tracing::warn!(%stream, reason, bytes = bytes.len(), "a message is unusable: it was put into quarantine");
         }
-        let decoded = catch_unwind(AssertUnwindSafe(|| {
-            let decoded = decode(self.network, stream, &bytes)?;
-            let matched = routing.router.route(stream, &decoded.facts, &bytes);
-            Ok::<_, crate::event::Malformed>((decoded, matched))
-        }));
-        match decoded {
-            Err(_panic) => quarantine("handling it panicked: a fault of the relay".to_owned()),
-            Ok(Err(malformed)) => quarantine(malformed.reason),
-            Ok(Ok((_, matched))) if matched.sinks.is_empty() => Fate::Unmatched,
-            Ok(Ok((decoded, matched))) => Fate::Wanted(Box::new(Candidate {
-                stream,
-                identity: decoded.identity,
-                facts: decoded.facts,
-                // A copy of its own: the slice would keep the connection's whole read buffer alive.
-                body: Bytes::copy_from_slice(&bytes),
-                targets: routing.targets(matched),
-            })),
+        fate
+    }
+}
+
+/// Puts messages of the quarantine through intake once more.
+#[derive(Clone, Debug)]
+pub(crate) struct Reroute {
+    pub(crate) network: Network,
+    pub(crate) routing: Arc<Switch>,
+}
+
+impl Reroute {
+    /// The event, if the message is one by now and some route wants it.
+    pub(crate) fn candidate(&self, message: &Kept) -> Option<Candidate> {
+        match judge(self.network, &self.routing.current(), message.stream, &message.body) {
+            Fate::Wanted(candidate) => Some(Candidate { quarantine: Some(message.number), ..*candidate }),
+            Fate::Unmatched | Fate::Quarantined(_) => None,
         }
     }
+}
+
+/// Never panics: a message that makes the code below panic is quarantined.
+fn judge(network: Network, routing: &Routing, stream: Stream, bytes: &[u8]) -> Fate {
+    let decoded = catch_unwind(AssertUnwindSafe(|| {
+        let decoded = decode(network, stream, bytes)?;
+        let matched = routing.router.route(stream, &decoded.facts, bytes);
+        Ok::<_, crate::event::Malformed>((decoded, matched))
+    }));
+    let unusable = |reason: String| Fate::Quarantined(quarantined(stream, bytes, reason));
+    match decoded {
+        Err(_panic) => unusable("handling it panicked: a fault of the relay".to_owned()),
+        Ok(Err(malformed)) => unusable(malformed.reason),
+        Ok(Ok((_, matched))) if matched.sinks.is_empty() => Fate::Unmatched,
+        Ok(Ok((decoded, matched))) => Fate::Wanted(Box::new(Candidate {
+            stream,
+            identity: decoded.identity,
+            facts: decoded.facts,
+            // A copy of its own: the slice would keep the connection's whole read buffer alive.
+            body: Bytes::copy_from_slice(bytes),
+            targets: routing.targets(matched),
+            quarantine: None,
+        })),
+    }
+}
+
+fn quarantined(stream: Stream, bytes: &[u8], reason: String) -> Quarantined {
+    Quarantined { stream, reason, body: Bytes::copy_from_slice(bytes) }
 }
 
 impl Routing {

@@ -6,6 +6,7 @@ pub mod app;
 pub mod cli;
 pub mod config;
 
+mod admin;
 mod backoff;
 mod clock;
 mod delivery;
@@ -14,6 +15,7 @@ mod event;
 mod intake;
 mod lifecycle;
 mod metrics;
+mod operator;
 mod route;
 mod signature;
 mod sink;

@@ -5,8 +5,9 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
-use crate::config::SinkName;
+use crate::config::{SinkConfig, SinkName};
 
 /// A count that only grows.
 #[derive(Debug, Default)]
@@ -50,6 +51,63 @@ impl Gauge {
     }
 }
 
+/// How long things took: a count for each upper bound of [`BUCKETS`], and their sum.
+#[derive(Debug, Default)]
+pub(crate) struct Histogram {
+    /// Not cumulated; one more than there are bounds.
+    counts: [AtomicU64; BUCKETS.len() + 1],
+    micros: AtomicU64,
+}
+
+/// From a fast commit to a delivery that a night of repairs held up; about half a decade apart.
+pub(crate) const BUCKETS: [Duration; 14] = [
+    Duration::from_millis(1),
+    Duration::from_micros(2_500),
+    Duration::from_millis(5),
+    Duration::from_millis(10),
+    Duration::from_millis(25),
+    Duration::from_millis(50),
+    Duration::from_millis(100),
+    Duration::from_millis(250),
+    Duration::from_secs(1),
+    Duration::from_secs(5),
+    Duration::from_secs(30),
+    Duration::from_secs(5 * 60),
+    Duration::from_secs(60 * 60),
+    Duration::from_secs(12 * 60 * 60),
+];
+
+impl Histogram {
+    pub(crate) fn observe(&self, duration: Duration) {
+        let bucket = BUCKETS.partition_point(|bound| *bound < duration);
+        // There is one more bucket than bounds.
+        if let Some(count) = self.counts.get(bucket) {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+        let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
+        self.micros.fetch_add(micros, Ordering::Relaxed);
+    }
+
+    /// How many took at most each bound, then how many there are.
+    pub(crate) fn cumulated(&self) -> ([(Duration, u64); BUCKETS.len()], u64) {
+        let mut sum = 0;
+        let mut counts = self.counts.iter().map(|count| {
+            sum += count.load(Ordering::Relaxed);
+            sum
+        });
+        let buckets = BUCKETS.map(|bound| (bound, counts.next().unwrap_or_default()));
+        (buckets, counts.next().unwrap_or_default())
+    }
+
+    pub(crate) fn sum(&self) -> Duration {
+        Duration::from_micros(self.micros.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn count(&self) -> u64 {
+        self.cumulated().1
+    }
+}
+
 /// What the whole relay counts.
 #[derive(Debug, Default)]
 pub(crate) struct Metrics {
@@ -58,7 +116,29 @@ pub(crate) struct Metrics {
     pub(crate) store: StoreMetrics,
     pub(crate) reload: ReloadMetrics,
     /// Sinks come and go with the configuration.
-    sinks: RwLock<BTreeMap<SinkName, Arc<SinkMetrics>>>,
+    sinks: RwLock<BTreeMap<SinkName, Row>>,
+}
+
+/// A sink among the others.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Row {
+    pub(crate) metrics: Arc<SinkMetrics>,
+    pub(crate) about: Arc<About>,
+}
+
+/// What the configuration says of a sink, as far as it is shown beside its numbers.
+#[derive(Debug, Default)]
+pub(crate) struct About {
+    /// `webhook`, `kafka`, `amqp` or `stdout`.
+    pub(crate) kind: &'static str,
+    pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) backlog_max_bytes: u64,
+}
+
+impl About {
+    pub(crate) fn of(config: &SinkConfig) -> Self {
+        Self { kind: config.kind.name(), labels: config.labels.clone(), backlog_max_bytes: config.backlog.max_bytes }
+    }
 }
 
 /// The connections to CSPR.cloud, all streams together.
@@ -110,9 +190,8 @@ pub(crate) struct IntakeMetrics {
 
 #[derive(Debug, Default)]
 pub(crate) struct StoreMetrics {
-    pub(crate) commits: Counter,
-    /// Microseconds spent in commits.
-    pub(crate) commit_micros: Counter,
+    /// How long commits took.
+    pub(crate) commits: Histogram,
     /// Used bytes of the store.
     pub(crate) bytes: Gauge,
     /// Known ids held in memory.
@@ -154,21 +233,50 @@ pub(crate) struct SinkMetrics {
 impl Metrics {
     /// Metrics with a row for each of `sinks`.
     pub(crate) fn new<'a>(sinks: impl IntoIterator<Item = &'a SinkName>) -> Arc<Self> {
-        let sinks: BTreeMap<_, _> = sinks.into_iter().map(|name| (name.clone(), Arc::default())).collect();
+        let sinks: BTreeMap<_, _> = sinks.into_iter().map(|name| (name.clone(), Row::default())).collect();
         Arc::new(Self { sinks: sinks.into(), ..Self::default() })
     }
 
     /// The row of a sink; `None` for one that is not configured.
     pub(crate) fn sink(&self, name: &SinkName) -> Option<Arc<SinkMetrics>> {
-        self.sinks.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+        self.sinks.read().unwrap_or_else(PoisonError::into_inner).get(name).map(|row| Arc::clone(&row.metrics))
+    }
+
+    /// All rows, in the order of their names.
+    pub(crate) fn sinks(&self) -> BTreeMap<SinkName, Row> {
+        self.sinks.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Says what a sink is, which may change while it has its row.
+    pub(crate) fn describe(&self, name: &SinkName, about: About) {
+        let mut sinks = self.sinks.write().unwrap_or_else(PoisonError::into_inner);
+        sinks.entry(name.clone()).or_default().about = Arc::new(about);
     }
 
     /// The row of a sink that joins; the one it has, if it has one.
     pub(crate) fn add_sink(&self, name: &SinkName) -> Arc<SinkMetrics> {
-        Arc::clone(self.sinks.write().unwrap_or_else(PoisonError::into_inner).entry(name.clone()).or_default())
+        let mut sinks = self.sinks.write().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&sinks.entry(name.clone()).or_default().metrics)
     }
 
     pub(crate) fn remove_sink(&self, name: &SinkName) {
         self.sinks.write().unwrap_or_else(PoisonError::into_inner).remove(name);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_histogram_counts_each_value_once_below_all_bounds_that_it_does_not_pass() {
+        let histogram = Histogram::default();
+        let day = Duration::from_secs(24 * 60 * 60);
+        for duration in [Duration::ZERO, Duration::from_millis(1), Duration::from_micros(1_001), day] {
+            histogram.observe(duration);
+        }
+        let (buckets, count) = histogram.cumulated();
+        assert_eq!((buckets[0].1, buckets[1].1, buckets[BUCKETS.len() - 1].1, count), (2, 3, 3, 4));
+        assert_eq!(histogram.sum(), day + Duration::from_micros(2_001));
     }
 }

@@ -11,7 +11,11 @@
 #![expect(clippy::print_stdout, reason = "the table is what this program is for")]
 #![expect(clippy::disallowed_methods, reason = "a measurement reads clocks, waits and is no part of the relay")]
 
+mod amqp;
 mod bare;
+mod broker;
+mod buses;
+mod kafka;
 mod latency;
 mod process;
 mod receiver;

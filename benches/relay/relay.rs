@@ -44,7 +44,8 @@ impl Place {
     /// The same with this configuration, whose store must be `data`.
     pub(crate) fn start_with(&self, configuration: &str) -> anyhow::Result<(Relay, Duration)> {
         let path = self.path().join("relay.yaml");
-        std::fs::write(&path, configuration)?;
+        let admin = "\nadmin: { listen: \"127.0.0.1:0\" }\n";
+        std::fs::write(&path, format!("{configuration}{admin}"))?;
         let began = Instant::now();
         let arguments = ["run".to_owned(), "--config".to_owned(), path.display().to_string()];
         let mut process = Process::start(self.path(), "relay", &arguments)?;

@@ -7,7 +7,7 @@ use crate::receiver::Receiver;
 use crate::relay::{Place, Relay, Sink};
 use crate::report::{Report, Row, Usage, millis, rate};
 use crate::source::Emulator;
-use crate::{BODY_BYTES, Size, bare, routes};
+use crate::{BODY_BYTES, Size, bare, buses, routes};
 
 const IN_FLIGHT: usize = 64;
 /// No measurement takes longer.
@@ -22,7 +22,13 @@ pub(crate) fn run(size: Size, only: Option<&str>, report: &mut Report) -> anyhow
     if is_wanted("routes") {
         routes::measure(size, report)?;
     }
-    if only == Some("routes") {
+    if is_wanted("kafka") {
+        buses::measure_kafka(size, report)?;
+    }
+    if is_wanted("amqp") {
+        buses::measure_amqp(size, report)?;
+    }
+    if only.is_some_and(|only| only.split(',').all(|wanted| matches!(wanted, "routes" | "kafka" | "amqp"))) {
         return Ok(());
     }
     let read = bare_loops(size, &receiver, report)?;

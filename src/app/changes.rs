@@ -59,7 +59,18 @@ impl Changes {
 /// The keys that differ and cannot change at run time.
 fn fixed_keys(old: &Config, new: &Config) -> Vec<&'static str> {
     // Named one by one, so that a new key has to be thought about.
-    let Config { source, store, dedup, dead_letters, shutdown_timeout, egress: _, sinks: _, routes: _, tests: _ } = new;
+    let Config {
+        source,
+        store,
+        dedup,
+        dead_letters,
+        shutdown_timeout,
+        admin,
+        egress: _,
+        sinks: _,
+        routes: _,
+        tests: _,
+    } = new;
     let (old_source, source) = (&old.source, source);
     let keys = [
         ("source.network", old_source.network == source.network),
@@ -71,6 +82,7 @@ fn fixed_keys(old: &Config, new: &Config) -> Vec<&'static str> {
         ("store", old.store == *store),
         ("dedup", old.dedup == *dedup),
         ("dead_letters", old.dead_letters == *dead_letters),
+        ("admin", old.admin == *admin),
         ("shutdown_timeout", old.shutdown_timeout == *shutdown_timeout),
     ];
     keys.into_iter().filter(|(_, is_same)| !is_same).map(|(key, _)| key).collect()

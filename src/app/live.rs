@@ -17,7 +17,8 @@ use crate::config::{Config, SinkConfig, SinkName};
 use crate::delivery::{self, Delivering, Outlet, Setup};
 use crate::intake::{Routing, Switch};
 use crate::lifecycle::Lifecycle;
-use crate::metrics::Metrics;
+use crate::metrics::{About, Metrics};
+use crate::operator::Operator;
 use crate::route::{self, Router};
 use crate::sink::{self, Producers};
 use crate::source::Source;
@@ -36,6 +37,7 @@ pub(super) struct Live {
     /// `None` once the relay stops.
     pub(super) source: Option<Source>,
     pub(super) sinks: BTreeMap<SinkName, Delivering>,
+    pub(super) operator: Operator,
 }
 
 impl Live {
@@ -92,10 +94,14 @@ impl Live {
 
     async fn start(&self, name: SinkName, setup: Setup) -> anyhow::Result<Delivering> {
         let metrics = self.metrics.add_sink(&name);
+        self.metrics.describe(&name, About::of(&setup.config));
         let store = self.store.join(&name, setup.config.backlog, Arc::clone(&metrics)).await;
         let store = store.with_context(|| format!("the store did not take the sink `{name}`: is the disk full?"))?;
         let outlet = Outlet { name, setup, store, metrics };
-        Ok(delivery::start(outlet, self.clock.clone(), &self.lifecycle))
+        let name = outlet.name.clone();
+        let started = delivery::start(outlet, self.clock.clone(), &self.lifecycle);
+        self.operator.add_sink(&name, started.controls());
+        Ok(started)
     }
 
     /// Puts changed sinks in the place of the old ones. A queue that was built for other rules is built anew.
@@ -105,7 +111,10 @@ impl Live {
             let has_same_queue =
                 old.is_some_and(|old| old.ordering == setup.config.ordering && old.backlog == setup.config.backlog);
             match self.sinks.get(&name) {
-                Some(delivering) if has_same_queue => delivering.change(setup),
+                Some(delivering) if has_same_queue => {
+                    self.metrics.describe(&name, About::of(&setup.config));
+                    delivering.change(setup);
+                }
                 _ => self.replace(name, setup).await?,
             }
         }
@@ -122,6 +131,7 @@ impl Live {
     }
 
     async fn park(&mut self, name: SinkName) -> anyhow::Result<()> {
+        self.operator.remove_sink(&name);
         if let Some(delivering) = self.sinks.remove(&name) {
             delivering.stop().await;
         }

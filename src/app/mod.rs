@@ -1,23 +1,26 @@
 //! The relay as a whole: built at rest, then started, then stopped in order.
 //!
 //! Stop order: the source stops, intake empties its channel, attempts in flight finish or stay due, the store is
-//! closed. `shutdown_timeout` bounds it; beyond it, or at a second request, everything is left as it is, which loses
+//! closed, the admin side ends. `shutdown_timeout` bounds it; beyond it, or at a second request, everything is left as it is, which loses
 //! no accepted event.
 
 mod changes;
 mod live;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::Context;
 use tokio::sync::{Mutex, mpsc};
 
+use crate::admin::{self, Admin};
 use crate::clock::Clock;
-use crate::config::Config;
-use crate::delivery::{self, Outlet, Setup};
-use crate::intake::{Intake, Switch};
+use crate::config::{Config, SinkName};
+use crate::delivery::{self, Delivering, Outlet, Setup};
+use crate::intake::{Intake, Reroute, Switch};
 use crate::lifecycle::{Lifecycle, Task};
-use crate::metrics::Metrics;
+use crate::metrics::{About, Metrics};
+use crate::operator::Operator;
 use crate::source::Source;
 use crate::store::{self, Opened, Store};
 use crate::{route, sink};
@@ -36,6 +39,7 @@ pub struct App {
     lifecycle: Lifecycle,
     store: Store,
     outlets: Vec<Outlet>,
+    admin: admin::Listener,
 }
 
 /// A relay at work.
@@ -45,6 +49,8 @@ pub struct Running {
     live: Arc<Mutex<Live>>,
     intake: std::thread::JoinHandle<()>,
     upkeep: Task,
+    jobs: Task,
+    admin: Admin,
     shutdown_timeout: std::time::Duration,
 }
 
@@ -60,7 +66,9 @@ impl App {
     /// Opens the store and prepares the sinks. Blocks while the store is read.
     pub fn build(config: Config) -> anyhow::Result<Self> {
         let (clock, lifecycle) = (Clock::default(), Lifecycle::default());
+        let admin = admin::Listener::bind(config.admin.clone())?;
         let metrics = Metrics::new(config.sinks.keys());
+        config.sinks.iter().for_each(|(name, sink)| metrics.describe(name, About::of(sink)));
         let (mut sinks, mut producers) = (Vec::new(), sink::Producers::default());
         for (name, sink) in &config.sinks {
             let built = sink::build(name, sink, &config.egress, &clock, &mut producers);
@@ -72,12 +80,12 @@ impl App {
             let (Some(config), Some(metrics)) = (config.sinks.get(&name), metrics.sink(&name)) else { continue };
             outlets.push(Outlet { name, setup: Setup { config: config.clone(), sink }, store: queue, metrics });
         }
-        Ok(Self { config, clock, metrics, lifecycle, store, outlets })
+        Ok(Self { config, clock, metrics, lifecycle, store, outlets, admin })
     }
 
     /// Starts delivering what earlier runs left, then taking events.
     pub fn start(self) -> anyhow::Result<Running> {
-        let Self { config, clock, metrics, lifecycle, store, outlets } = self;
+        let Self { config, clock, metrics, lifecycle, store, outlets, admin } = self;
         for (name, pending) in store.parked() {
             tracing::warn!(
                 sink = %name,
@@ -88,7 +96,10 @@ impl App {
         }
         let routing = Arc::new(Switch::new(live::routing(&config, &store)));
         let start = |outlet: Outlet| (outlet.name.clone(), delivery::start(outlet, clock.clone(), &lifecycle));
-        let sinks = outlets.into_iter().map(start).collect();
+        let sinks: BTreeMap<SinkName, Delivering> = outlets.into_iter().map(start).collect();
+        let reroute = Reroute { network: config.source.network, routing: Arc::clone(&routing) };
+        let (operator, jobs) = Operator::start(reroute, store.clone(), clock.clone(), &lifecycle);
+        sinks.iter().for_each(|(name, sink)| operator.add_sink(name, sink.controls()));
         let (sender, messages) = mpsc::channel(MESSAGES_MAX);
         let intake = Intake::new(config.source.network, Arc::clone(&routing), store.clone(), Arc::clone(&metrics));
         let (runtime, abort) = (tokio::runtime::Handle::current(), lifecycle.abort().clone());
@@ -99,6 +110,14 @@ impl App {
         let source = Source::connect(&lifecycle, config.source.clone(), subscriptions, sender, Arc::clone(&metrics))?;
         let upkeep = lifecycle.spawn("upkeep", upkeep(store.clone(), lifecycle.clone()));
         let shutdown_timeout = config.shutdown_timeout;
+        let admin = admin.serve(admin::Context {
+            clock: clock.clone(),
+            metrics: Arc::clone(&metrics),
+            lifecycle: lifecycle.clone(),
+            store: store.clone(),
+            operator: operator.clone(),
+            archive: admin::Archive::new(config.store.path.clone()),
+        })?;
         let live = Live {
             config,
             clock,
@@ -108,14 +127,29 @@ impl App {
             routing,
             source: Some(source),
             sinks,
+            operator,
         };
-        Ok(Running { lifecycle, metrics, live: Arc::new(Mutex::new(live)), intake, upkeep, shutdown_timeout })
+        Ok(Running {
+            lifecycle,
+            metrics,
+            live: Arc::new(Mutex::new(live)),
+            intake,
+            upkeep,
+            jobs,
+            admin,
+            shutdown_timeout,
+        })
     }
 }
 
 impl Running {
     pub fn handle(&self) -> Handle {
         Handle { lifecycle: self.lifecycle.clone(), metrics: Arc::clone(&self.metrics), live: Arc::clone(&self.live) }
+    }
+
+    /// Where metrics, health and the API are.
+    pub(crate) fn admin_address(&self) -> std::net::SocketAddr {
+        self.admin.address
     }
 
     pub(crate) fn metrics(&self) -> &Arc<Metrics> {
@@ -144,7 +178,7 @@ impl Running {
     }
 
     async fn wind_down(self) {
-        let Self { live, intake, mut upkeep, .. } = self;
+        let Self { live, intake, mut upkeep, mut jobs, admin, .. } = self;
         // A reload under way ends soon, since all that it waits for ends with the drain.
         let mut live = live.lock().await;
         if let Some(source) = live.source.take() {
@@ -155,8 +189,10 @@ impl Running {
         let _joined = tokio::task::spawn_blocking(move || intake.join()).await;
         live.sinks_ended().await;
         upkeep.ended().await;
+        jobs.ended().await;
         // A store that stopped by itself has said why.
         let _closed = live.store.clone().close().await;
+        admin.stop().await;
     }
 }
 

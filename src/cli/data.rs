@@ -18,6 +18,11 @@ pub(super) struct Place {
 }
 
 impl Place {
+    /// The configuration file, if one is named.
+    pub(super) fn config(self) -> Option<PathBuf> {
+        self.config
+    }
+
     /// The directory; `None` if the configuration has faults, which are written to `errors`.
     pub(super) fn directory(self, errors: &mut impl Write) -> io::Result<Option<PathBuf>> {
         if let Some(path) = self.data {

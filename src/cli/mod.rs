@@ -10,11 +10,16 @@ mod demo;
 mod emulate;
 mod events;
 mod explain;
+mod jobs;
 mod listen;
+mod quarantine;
 mod reload;
+mod remote;
+mod replay;
 mod run;
 mod schema;
 mod secret;
+mod sinks;
 mod store;
 mod verify;
 
@@ -63,9 +68,13 @@ enum Command {
     Events(events::Args),
     Explain(explain::Args),
     Listen(listen::Args),
-    DeadLetters(dead_letters::Args),
+    DeadLetters(Box<dead_letters::Args>),
+    Jobs(jobs::Args),
+    Quarantine(quarantine::Args),
+    Replay(Box<replay::Args>),
     Schema(schema::Schema),
     Secret(secret::Args),
+    Sinks(sinks::Args),
     Store(store::Args),
     Verify(verify::Args),
 }
@@ -114,7 +123,11 @@ async fn execute(command: Command, home: Option<demo::Home>) -> ExitCode {
         (Command::Events(args), _) => coded(events::run(args, &mut out, &mut errors)),
         (Command::Explain(args), _) => coded(explain::run(&args, &mut std::io::stdin(), &mut out, &mut errors)),
         (Command::Listen(args), _) => ended(listen::run(args, &mut out).await),
-        (Command::DeadLetters(args), _) => coded(dead_letters::run(args, &mut out, &mut errors)),
+        (Command::DeadLetters(args), _) => coded(dead_letters::run(*args, &mut out, &mut errors).await),
+        (Command::Jobs(args), _) => coded(jobs::run(args, &mut out, &mut errors).await),
+        (Command::Quarantine(args), _) => coded(quarantine::run(args, &mut out, &mut errors).await),
+        (Command::Replay(args), _) => coded(replay::run(*args, &mut out, &mut errors).await),
+        (Command::Sinks(args), _) => coded(sinks::run(args, &mut out, &mut errors).await),
         (Command::Schema(args), _) => ended(schema::run(&args, &mut out).map_err(Into::into)),
         (Command::Secret(args), _) => ended(secret::run(&args, &mut out)),
         (Command::Store(args), _) => coded(store::run(args, &mut out, &mut errors)),

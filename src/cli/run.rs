@@ -44,7 +44,8 @@ async fn serve(config: Config, file: ConfigFile) -> anyhow::Result<()> {
         () = signals.next() => return Ok(()),
     };
     let running = app.start()?;
-    tracing::info!(store = %store.display(), sinks, routes, version = env!("CARGO_PKG_VERSION"), "the relay is running");
+    let admin = running.admin_address();
+    tracing::info!(store = %store.display(), %admin, sinks, routes, version = env!("CARGO_PKG_VERSION"), "the relay is running");
     let (handle, reloaded) = (running.handle(), running.handle());
     tokio::select! {
         ended = running.stopped() => ended,

@@ -13,7 +13,7 @@ use super::outline::Form;
 use super::parse::{self, parse};
 use super::reader::Place;
 use super::routes::{Route, cases, cases::Test};
-use super::settings::{DeadLetters, Dedup, Egress, Source, Store};
+use super::settings::{Admin, DeadLetters, Dedup, Egress, Source, Store};
 use super::shape::{Mapping, Named, NoMapping, Spot, Value, shape};
 use super::sinks::Sink;
 use super::{Config, advice, connections, include, json_schema, routes, settings, sinks};
@@ -28,6 +28,7 @@ shape! {
         dedup: Dedup,
         dead_letters: DeadLetters,
         egress: Egress,
+        admin: Admin,
         connections: Named<Connection> = Form::TEXT.named(NAME),
         sinks: Named<Sink> = Form::TEXT.named(NAME),
         routes: Named<Route> = Form::TEXT.named(NAME),
@@ -206,6 +207,7 @@ fn read<'a>(main: Main<'a>, parts: Vec<(Place<'a>, Part)>) -> Option<Config> {
         dedup: settings::dedup(&root, whole.dedup),
         dead_letters: settings::dead_letters(&root, whole.dead_letters),
         egress: settings::egress(&root, whole.egress),
+        admin: settings::admin(&root, whole.admin),
         shutdown_timeout: root.duration("shutdown_timeout", whole.shutdown_timeout, Duration::from_secs(25)),
         source: source?,
         sinks: sinks?,

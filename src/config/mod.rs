@@ -32,6 +32,7 @@ mod tests;
 mod watch;
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -50,8 +51,8 @@ pub use routes::{Condition, Key, MatchConfig, Pointer, Predicate, RouteConfig, T
 pub use secret::Secret;
 pub use sinks::{
     AmqpBroker, AmqpConfig, AmqpLogin, BacklogConfig, ClientCertificate, ExchangeConfig, ExchangeType, Format,
-    HeaderText, KafkaConfig, OnFull, Ordering, QueueConfig, QueueType, RetryConfig, Schedule, SinkConfig, SinkKind,
-    SinkName, TlsConfig, WebhookConfig,
+    HeaderText, KafkaConfig, OnFull, Ordering, QueueConfig, QueueType, RateLimit, RetryConfig, Schedule, SinkConfig,
+    SinkKind, SinkName, TlsConfig, WebhookConfig,
 };
 pub(crate) use sinks::{TOPIC_BYTES_MAX, is_legal_in_topics};
 pub use template::{Field, Template, TemplatePart};
@@ -65,6 +66,7 @@ pub struct Config {
     pub dedup: DedupConfig,
     pub dead_letters: DeadLettersConfig,
     pub egress: EgressConfig,
+    pub admin: AdminConfig,
     pub sinks: BTreeMap<SinkName, SinkConfig>,
     /// In the order of the files.
     pub routes: Vec<RouteConfig>,
@@ -134,6 +136,21 @@ pub struct DeadLettersConfig {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct EgressConfig {
     pub deny: Vec<IpNet>,
+}
+
+/// Where operators look and act.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AdminConfig {
+    pub listen: SocketAddr,
+    /// Without it the API refuses everybody; metrics and health are open.
+    pub token: Option<Secret>,
+}
+
+impl Default for AdminConfig {
+    /// This machine alone, and no API.
+    fn default() -> Self {
+        Self { listen: SocketAddr::from(([127, 0, 0, 1], 9464)), token: None }
+    }
 }
 
 /// What one connection to the source asks for: a stream and, if no match can be lost by it, a filter.

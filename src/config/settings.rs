@@ -1,7 +1,7 @@
-//! The sections that there is one of: `source`, `store`, `dedup`, `dead_letters`, `egress`.
+//! The sections that there is one of: `source`, `store`, `dedup`, `dead_letters`, `egress`, `admin`.
 
 use std::fs::File;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -12,11 +12,16 @@ use secrecy::ExposeSecret;
 use super::outline::{Form, words_of};
 use super::reader::Place;
 use super::shape::{NoMapping, Node, Text, shape};
-use super::{DeadLettersConfig, DedupConfig, EgressConfig, IdentityRule, PushDown, Secret, SourceConfig, StoreConfig};
+use super::{
+    AdminConfig, DeadLettersConfig, DedupConfig, EgressConfig, IdentityRule, PushDown, Secret, SourceConfig,
+    StoreConfig,
+};
 use crate::event::Network;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 pub(super) const GIB: u64 = 1 << 30;
+/// A shorter token could be guessed.
+const TOKEN_BYTES_MIN: usize = 16;
 
 const PUSH_DOWN: [(&str, PushDown); 3] =
     [("packages", PushDown::Packages), ("packages_and_owners", PushDown::PackagesAndOwners), ("off", PushDown::Off)];
@@ -51,6 +56,13 @@ shape! {
 shape! { DeadLetters { retention: NoMapping = Form::DURATION, max_bytes: NoMapping = Form::SIZE, } }
 
 shape! { Egress { deny: NoMapping = Form::pattern("^[0-9A-Fa-f:.]+(/[0-9]+)?$").list(), } }
+
+shape! {
+    Admin {
+        listen: NoMapping = Form::pattern("^([0-9.]+|\\[[0-9A-Fa-f:.]+\\]):[0-9]+$"),
+        token: NoMapping,
+    }
+}
 
 /// None only if a fault was noted.
 pub(super) fn source(parent: &Place<'_>, node: Option<Node<Source>>) -> Option<SourceConfig> {
@@ -205,6 +217,32 @@ pub(super) fn egress(parent: &Place<'_>, node: Option<Node<Egress>>) -> EgressCo
 fn addresses(text: &str) -> Result<IpNet, String> {
     let range = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
     range.map_err(|_| format!("`{text}` is no range of addresses, such as 10.0.0.0/8 or fd00::/8"))
+}
+
+pub(super) fn admin(parent: &Place<'_>, node: Option<Node<Admin>>) -> AdminConfig {
+    let (admin, place) = parent.map("admin", node);
+    let listen = place.parse("listen", admin.listen, |text| {
+        text.parse::<SocketAddr>().map_err(|_| {
+            format!("expected an address of this machine with a port, such as 127.0.0.1:9464 or 0.0.0.0:9464, found `{text}`")
+        })
+    });
+    let token = admin.token.and_then(|node| token(&place, &node));
+    AdminConfig { listen: listen.unwrap_or(AdminConfig::default().listen), token }
+}
+
+fn token(parent: &Place<'_>, node: &Text) -> Option<Secret> {
+    let place = parent.key("token", node.at);
+    let secret = place.secret(node, false)?;
+    let current = secret.current();
+    let checked = header_text(current.expose_secret()).and_then(|text| {
+        let is_long = text.len() >= TOKEN_BYTES_MIN;
+        if is_long {
+            Ok(())
+        } else {
+            Err(format!("must have at least {TOKEN_BYTES_MIN} characters: it guards the events"))
+        }
+    });
+    checked.map_err(|reason| place.fault(reason)).ok().map(|()| secret)
 }
 
 #[cfg(test)]

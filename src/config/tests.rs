@@ -22,6 +22,7 @@ fn here(path: &str) -> PathBuf {
 fn environment(name: &str) -> Option<String> {
     match name {
         "API_KEY" | "CSPR_CLOUD_API_KEY" => Some("the-key".into()),
+        "CSPR_RELAY_ADMIN_TOKEN" => Some("the-admin-token-0".into()),
         "KAFKA_PASSWORD" | "OAUTH_CLIENT_SECRET" => Some("hunter2".into()),
         "RABBIT_PASSWORD" => Some("the-password".into()),
         "RABBIT_CA_FILE" | "RABBIT_CERT_FILE" | "RABBIT_KEY_FILE" => Some("/dev/null".into()),

@@ -5,14 +5,19 @@
 //! waits and acts.
 
 mod breaker;
+mod gate;
 mod group;
 mod queue;
+mod rate;
 mod retry;
+mod trial;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
 
+use gate::Gate;
 use group::{Group, State};
 use queue::{Now, Queue};
 
@@ -21,7 +26,9 @@ use crate::config::{SinkConfig, SinkName};
 use crate::lifecycle::{Lifecycle, Task};
 use crate::metrics::SinkMetrics;
 use crate::sink::Sink;
-use crate::store::SinkStore;
+use crate::store::{Paused, SinkStore, Stopped};
+
+pub(crate) use trial::{Trial, trial};
 
 /// A sink and its queue, ready to start.
 pub(crate) struct Outlet {
@@ -38,9 +45,24 @@ pub(crate) struct Setup {
     pub(crate) sink: Arc<dyn Sink>,
 }
 
+/// To be paused, or to go on.
+struct Order {
+    paused: Option<Paused>,
+    /// What was before, once the order is durable.
+    done: oneshot::Sender<Option<Paused>>,
+}
+
+/// Why a sink is paused, for whoever asks.
+type Shown = Arc<Mutex<Option<Paused>>>;
+
+/// Orders that may wait for a sink; whoever gives more waits.
+const ORDERS_MAX: usize = 4;
+
 /// A sink at work.
 pub(crate) struct Delivering {
     setup: watch::Sender<Setup>,
+    orders: mpsc::Sender<Order>,
+    paused: Shown,
     lifecycle: Lifecycle,
     task: Task,
 }
@@ -48,16 +70,34 @@ pub(crate) struct Delivering {
 /// Starts delivering to a sink, beginning with what earlier runs left.
 pub(crate) fn start(outlet: Outlet, clock: Clock, lifecycle: &Lifecycle) -> Delivering {
     let Outlet { name, setup, mut store, metrics } = outlet;
-    let now = Now { instant: tokio::time::Instant::now(), wall: clock.now() };
-    let queue = Queue::new(setup.config.ordering, std::mem::take(&mut store.found), now);
+    let now = Now { instant: Instant::now(), wall: clock.now() };
+    let found = std::mem::take(&mut store.found);
+    let paused = Shown::new(Mutex::new(found.paused.clone()));
+    let gate = Gate::new(setup.config.rate_limit, found.paused.clone(), now.instant);
+    let queue = Queue::new(setup.config.ordering, found, now);
     let Setup { config, sink } = setup.clone();
     let (setup, changes) = watch::channel(setup);
+    let (orders, inbox) = mpsc::channel(ORDERS_MAX);
     let state = State::default();
-    let group = Group { name, config, sink, changes, store: Arc::new(store), queue, clock, metrics, state };
+    let store = Arc::new(store);
+    let group = Group {
+        name,
+        config,
+        sink,
+        changes,
+        orders: inbox,
+        gate,
+        store,
+        queue,
+        clock,
+        metrics,
+        shown: Arc::clone(&paused),
+        state,
+    };
     let lifecycle = lifecycle.child();
     let drain = lifecycle.drain().clone();
     let task = lifecycle.spawn("delivery", group.run(drain));
-    Delivering { setup, lifecycle, task }
+    Delivering { setup, orders, paused, lifecycle, task }
 }
 
 impl Delivering {
@@ -67,9 +107,42 @@ impl Delivering {
         self.setup.send_replace(setup);
     }
 
+    /// For operators. They fail once the sink has stopped.
+    pub(crate) fn controls(&self) -> Controls {
+        Controls { setup: self.setup.subscribe(), orders: self.orders.clone(), paused: Arc::clone(&self.paused) }
+    }
+
     /// Claims nothing more, lets what is in flight finish and hands its changes over.
     pub(crate) async fn stop(mut self) {
         self.lifecycle.drain().cancel();
         self.task.ended().await;
+    }
+}
+
+/// What an operator can do to a sink at work.
+#[derive(Clone)]
+pub(crate) struct Controls {
+    setup: watch::Receiver<Setup>,
+    orders: mpsc::Sender<Order>,
+    paused: Shown,
+}
+
+impl Controls {
+    /// Attempts nothing more from now on, or goes on; what is in flight ends as it began. Returns what was before, when
+    /// the change is durable.
+    pub(crate) async fn set_paused(&self, paused: Option<Paused>) -> Result<Option<Paused>, Stopped> {
+        let (done, before) = oneshot::channel();
+        self.orders.send(Order { paused, done }).await.map_err(|_| Stopped)?;
+        before.await.map_err(|_| Stopped)
+    }
+
+    /// What the sink is at the moment.
+    pub(crate) fn setup(&self) -> Setup {
+        self.setup.borrow().clone()
+    }
+
+    /// Why it is paused, if it is.
+    pub(crate) fn paused(&self) -> Option<Paused> {
+        self.paused.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }

@@ -186,6 +186,15 @@ pub(crate) struct Delivery {
     pub routes: Arc<[Arc<str>]>,
     /// 1 for the first attempt.
     pub attempt: u32,
-    /// Whether an operator asked for it again.
-    pub is_replay: bool,
+    pub occasion: Occasion,
+}
+
+/// Why a delivery is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Occasion {
+    Live,
+    /// An operator asked for it again.
+    Replay,
+    /// An operator tries the sink with an event that never was.
+    Test,
 }

@@ -6,6 +6,7 @@
 mod amqp;
 mod egress;
 mod kafka;
+mod preview;
 mod stdout;
 #[cfg(test)]
 mod tests;
@@ -23,6 +24,7 @@ use anyhow::Context;
 use self::amqp::Amqp;
 use self::kafka::Kafka;
 pub(crate) use self::kafka::Producers;
+pub(crate) use self::preview::{Part, preview};
 use self::stdout::Stdout;
 use self::webhook::Webhook;
 use self::wire::{Encoder, Transport};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::clock::Timestamp;
-use crate::event::{Delivery, Event, EventId, Facts, Network, Origin, Sequence, Stream};
+use crate::event::{Delivery, Event, EventId, Facts, Network, Occasion, Origin, Sequence, Stream};
 
 /// A delivery of a token of that id, with a small JSON body.
 pub(super) fn delivery(token_id: &str) -> Delivery {
@@ -26,5 +26,5 @@ pub(super) fn delivery(token_id: &str) -> Delivery {
         body: Bytes::from_static(br#"{"data": {"token_id":"1"},"action":"created"}"#),
     };
     let routes: Vec<Arc<str>> = vec!["bucha-city".into(), "a,b".into()];
-    Delivery { event: Arc::new(event), routes: routes.into(), attempt: 2, is_replay: false }
+    Delivery { event: Arc::new(event), routes: routes.into(), attempt: 2, occasion: Occasion::Live }
 }

@@ -31,6 +31,8 @@ pub(super) struct Accepting {
 pub(super) struct Offer {
     batch: Batch,
     events: Vec<Candidate>,
+    /// Known ones that are still in quarantine.
+    rerouted: Vec<Candidate>,
 }
 
 impl Offer {
@@ -50,7 +52,7 @@ impl Accepting {
     pub(super) fn judge(&mut self, events: Vec<Candidate>, accepted_at: Timestamp) -> Offer {
         let now = monotonic();
         let mut batch = Batch { first: self.next_seq, accepted_at, records: Vec::with_capacity(events.len()) };
-        let mut new = Vec::with_capacity(events.len());
+        let (mut new, mut rerouted) = (Vec::with_capacity(events.len()), Vec::new());
         for event in events {
             let identity = &event.identity;
             let id = match self.known.judge(identity, now) {
@@ -64,6 +66,7 @@ impl Accepting {
                 }
                 Verdict::Duplicate(repeat) => {
                     self.count_repeat(repeat);
+                    rerouted.extend(event.quarantine.is_some().then_some(event));
                     continue;
                 }
             };
@@ -71,7 +74,7 @@ impl Accepting {
             batch.records.push(record(&event, id));
             new.push(event);
         }
-        Offer { batch, events: new }
+        Offer { batch, events: new, rerouted }
     }
 
     pub(super) fn take_back(&mut self, offer: Offer) -> Vec<Candidate> {
@@ -80,12 +83,16 @@ impl Accepting {
             let is_recurrence = record.id != event.identity.id;
             self.known.undo(&event.identity, is_recurrence);
         }
-        offer.events
+        let Offer { mut events, rerouted, .. } = offer;
+        events.extend(rerouted);
+        events
     }
 
     /// Writes bodies and batch record. The names that got a number are given back, to be learnt after the commit.
     pub(super) fn write(&self, offer: &Offer, transaction: &mut Transaction<'_>) -> rusqlite::Result<NewRoutes> {
         let mut new_routes = NewRoutes::new();
+        let numbers = offer.events.iter().chain(&offer.rerouted).filter_map(|event| event.quarantine);
+        numbers.into_iter().try_for_each(|number| transaction.leave_quarantine(number))?;
         if offer.events.is_empty() {
             return Ok(new_routes);
         }
@@ -121,7 +128,7 @@ impl Accepting {
 
     /// The events are durable: they are counted, and the sinks may have them.
     pub(super) fn publish(&mut self, offer: Offer, sinks: &[SinkState]) {
-        let Offer { batch, events } = offer;
+        let Offer { batch, events, .. } = offer;
         self.next_seq += batch.records.len() as u64;
         self.metrics.intake.accepted.add(batch.records.len() as u64);
         let entries = batch.numbered().zip(events).map(|((seq, record), event)| {

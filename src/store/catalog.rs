@@ -10,7 +10,7 @@ pub(super) struct Sealed {
     pub(super) key: &'static [&'static str],
 }
 
-pub(super) const SEALED: [Sealed; 10] = [
+pub(super) const SEALED: [Sealed; 12] = [
     Sealed { table: Table::Batch, name: "batch", key: &["first"] },
     Sealed { table: Table::Event, name: "event", key: &["seq"] },
     Sealed { table: Table::Settled, name: "settled", key: &["sink", "seq"] },
@@ -20,6 +20,8 @@ pub(super) const SEALED: [Sealed; 10] = [
     Sealed { table: Table::Dead, name: "dead", key: &["sink", "seq"] },
     Sealed { table: Table::DeadBody, name: "dead_body", key: &["seq"] },
     Sealed { table: Table::Quarantine, name: "quarantine", key: &["number"] },
+    Sealed { table: Table::Pause, name: "pause", key: &["sink"] },
+    Sealed { table: Table::Job, name: "job", key: &["number"] },
     Sealed { table: Table::Lookup, name: "lookup", key: &["kind", "first", "bucket"] },
 ];
 

@@ -17,6 +17,27 @@ pub(crate) enum Change {
     Attempt(Attempt),
     /// All deliveries up to here are settled, waiting or held.
     Low(u64),
+    /// Nothing is attempted from now on.
+    Pause(Paused),
+    /// The pause is over.
+    Resume,
+}
+
+/// Why nothing is attempted at a sink; durable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Paused {
+    pub(crate) since: Timestamp,
+    pub(crate) by: PausedBy,
+    /// One line.
+    pub(crate) reason: String,
+}
+
+/// Who paused a sink.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PausedBy {
+    Operator,
+    /// It says that it is gone (410).
+    Destination,
 }
 
 #[derive(Clone, Debug)]
@@ -50,6 +71,14 @@ pub(crate) struct Waiting {
     pub(crate) due_at: Timestamp,
     /// When the first attempt failed, if one did: from then on it holds back its lane for a limited time only.
     pub(crate) blocking_since: Option<Timestamp>,
+}
+
+/// A delivery that was over and is to be made again, durably waiting.
+#[derive(Clone, Debug)]
+pub(crate) struct Replay {
+    pub(crate) waiting: Waiting,
+    /// `None`: to be read from the store.
+    pub(crate) claimed: Option<super::Claimed>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

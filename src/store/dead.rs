@@ -4,13 +4,11 @@
 //! retention. It is removed when a replay of it is settled as delivered, when an operator drops it, and by the policy
 //! of `dead_letters`.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::format::{Damaged, Decoder, Encoder, Record, Table, Target, open, seal};
-use super::{Settlement, SinkId, Waiting};
+use super::{Settlement, SinkId};
 use crate::clock::Timestamp;
 use crate::config::DeadLettersConfig;
 use crate::event::{EventId, Origin, Stream};
@@ -63,7 +61,7 @@ impl DeadLetter {
 
     /// Writes the letter and copies the message.
     pub(super) fn insert(&self, connection: &Connection) -> rusqlite::Result<()> {
-        let sql = "INSERT OR REPLACE INTO dead VALUES (?1, ?2, ?3)";
+        let sql = "INSERT INTO dead VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE SET row = excluded.row";
         connection.prepare_cached(sql)?.execute(params![self.sink.0, self.seq, self.encode()])?;
         let mut find = connection.prepare_cached("SELECT row FROM event WHERE seq = ?1")?;
         let row: Option<Vec<u8>> = find.query_row([self.seq], |row| row.get(0)).optional()?;
@@ -140,17 +138,10 @@ impl DeadLetter {
         now: Timestamp,
         max: u64,
     ) -> rusqlite::Result<()> {
-        let bytes: Option<u64> =
-            connection.prepare_cached("SELECT sum(length(row)) FROM dead_body")?.query_row([], |row| row.get(0))?;
-        let mut excess = bytes.unwrap_or(0).saturating_sub(policy.max_bytes);
-        let sql = "SELECT sink, seq, row FROM dead WHERE NOT EXISTS
-                   (SELECT 1 FROM waiting WHERE waiting.sink = dead.sink AND waiting.seq = dead.seq)
-                   ORDER BY seq LIMIT ?1";
-        let mut oldest = connection.prepare_cached(sql)?;
-        let rows = oldest.query_map([max], |row| Ok((SinkId(row.get(0)?), row.get(1)?, row.get::<_, Vec<u8>>(2)?)))?;
+        let bytes: u64 = connection.prepare_cached("SELECT bytes FROM letter_size")?.query_row([], |row| row.get(0))?;
+        let mut excess = bytes.saturating_sub(policy.max_bytes);
         let mut expired = 0_u64;
-        for row in rows {
-            let (sink, seq, row) = row?;
+        for (sink, seq, row) in oldest(connection, max)? {
             let letter = Self::decode(sink, seq, &row).ok();
             let is_old = letter.as_ref().is_some_and(|letter| now.since(letter.died_at) >= policy.retention);
             if excess == 0 && !is_old {
@@ -164,23 +155,6 @@ impl DeadLetter {
             tracing::warn!(expired, "dead letters were removed by dead_letters.retention or dead_letters.max_bytes");
         }
         Ok(())
-    }
-
-    /// Makes it wait again, due at once, with all its attempts before it.
-    pub(super) fn wait_again(&self, connection: &Connection, now: Timestamp) -> rusqlite::Result<()> {
-        let waiting = Waiting {
-            seq: self.seq,
-            lane: self.lane,
-            body_bytes: self.body_bytes,
-            attempts: 0,
-            is_replay: true,
-            delay: Duration::ZERO,
-            due_at: now,
-            blocking_since: None,
-        };
-        let row = seal(Table::Waiting, &[self.sink.0.into(), self.seq], &waiting.encode());
-        let sql = "INSERT INTO waiting VALUES (?1, ?2, ?3)";
-        connection.prepare_cached(sql)?.execute(params![self.sink.0, self.seq, row]).map(drop)
     }
 
     fn encode(&self) -> Vec<u8> {
@@ -216,4 +190,23 @@ impl DeadLetter {
             routes: (0..input.number()?).map(|_| input.small()).collect::<Result<_, _>>()?,
         })
     }
+}
+
+/// The rows of the oldest letters that do not wait, at most `max`.
+fn oldest(connection: &Connection, max: u64) -> rusqlite::Result<Vec<(SinkId, u64, Vec<u8>)>> {
+    let sinks = "SELECT sink FROM letter_count WHERE letters > 0";
+    let sinks: Vec<u32> =
+        connection.prepare_cached(sinks)?.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
+    let sql = "SELECT seq, row FROM dead WHERE sink = ?1 AND NOT EXISTS
+               (SELECT 1 FROM waiting WHERE waiting.sink = dead.sink AND waiting.seq = dead.seq)
+               ORDER BY seq LIMIT ?2";
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut letters = Vec::new();
+    for sink in sinks {
+        let rows = statement.query_map(params![sink, max], |row| Ok((SinkId(sink), row.get(0)?, row.get(1)?)))?;
+        letters.extend(rows.collect::<Result<Vec<_>, _>>()?);
+    }
+    letters.sort_unstable_by_key(|(sink, seq, _)| (*seq, *sink));
+    letters.truncate(usize::try_from(max).unwrap_or(usize::MAX));
+    Ok(letters)
 }

@@ -26,6 +26,14 @@ pub(crate) struct Events {
     damaged_rows: Cell<u64>,
 }
 
+/// A token, by what names it on the chain.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Token<'a> {
+    /// 64 lower-case hex digits.
+    pub(crate) contract_package: &'a str,
+    pub(crate) token_id: &'a str,
+}
+
 /// An event and its deliveries.
 #[derive(Clone, Debug)]
 pub(crate) struct History {
@@ -98,13 +106,15 @@ impl Events {
 
     /// The sequence number of an event; of the newest, if the same was accepted again after it had been forgotten.
     pub(crate) fn find_id(&self, id: EventId) -> rusqlite::Result<Option<u64>> {
-        self.search(Wanted::Id(id), 1).map(|found| found.first().copied())
+        let found = self.noted(Search::new(&self.connection, Wanted::Id(id), 1).run());
+        found.map(|found| found.first().copied())
     }
 
-    /// The sequence numbers of a token's events, newest first, at most `max`.
-    pub(crate) fn find_token(&self, contract_package: &str, token_id: &str, max: usize) -> rusqlite::Result<Vec<u64>> {
-        let lanes = Stream::all().filter_map(|stream| token_lane(stream, contract_package, token_id));
-        self.search(Wanted::Lanes(lanes.collect()), max)
+    /// The sequence numbers of a token's events, newest first, at most `max`, all of them up to `last`.
+    pub(crate) fn find_token(&self, token: Token<'_>, last: Option<u64>, max: usize) -> rusqlite::Result<Vec<u64>> {
+        let lanes = Stream::all().filter_map(|stream| token_lane(stream, token.contract_package, token.token_id));
+        let search = Search::new(&self.connection, Wanted::Lanes(lanes.collect()), max);
+        self.noted(search.run_to(last.unwrap_or(i64::MAX.unsigned_abs()).min(i64::MAX.unsigned_abs())))
     }
 
     /// Damaged rows that searches have met so far. Each was logged; what they held may not have been found.
@@ -164,8 +174,8 @@ impl Events {
         Ok(())
     }
 
-    fn search(&self, wanted: Wanted, max: usize) -> rusqlite::Result<Vec<u64>> {
-        let (found, damaged) = Search::new(&self.connection, wanted, max).run()?;
+    fn noted(&self, searched: rusqlite::Result<(Vec<u64>, u64)>) -> rusqlite::Result<Vec<u64>> {
+        let (found, damaged) = searched?;
         self.damaged_rows.set(self.damaged_rows.get() + damaged);
         Ok(found)
     }

@@ -6,16 +6,19 @@
 //! # Invariants
 //! 1. An event is accepted when the commit that holds its body, its batch record and so all its deliveries returned.
 //!    Nothing is handed to a sink before that.
-//! 2. A delivery (event, sink) is **pending** if and only if the event's batch record names the sink and either
-//!    `seq > low(sink)` and there is no `settled` row, or there is a `waiting` or a `held` row. Every transition is
-//!    one transaction; `low` moves past an event only in or after the transaction that settled it, or made it wait
-//!    or be held.
-//! 3. A lane with a `held` row of a sink has a `waiting` row of that sink with a lower sequence number.
+//! 2. A delivery (event, sink) is **pending** if and only if there is a `waiting` or a `held` row, or the event's batch
+//!    record names the sink, `seq > low(sink)` and there is no `settled` row. Every transition is one transaction; `low`
+//!    moves past an event only in or after the transaction that settled it, or made it wait or be held. A replay makes
+//!    a delivery wait that is not pending, also to a sink that the record does not name; a `settled` row of it stays
+//!    until it is settled anew.
+//! 3. A lane with a `held` row of a sink has a `waiting` row of that sink with a lower sequence number, or one of a
+//!    replay that came in between.
 //! 4. An event's body is deleted only when none of its deliveries is pending. So a pending delivery without a body
 //!    is damage, is reported, and becomes a dead letter.
 //! 5. A batch record is deleted only when all its bodies are gone, its ids are forgotten and every `low` is past it.
 //! 6. Every row bears a checksum over table, key and content. Those of `name`, `meta`, `epoch` and `cursor`, which are
-//!    looked at in SQL, have it in a column of its own and are checked at start, all others whenever they are read.
+//!    looked at in SQL, have it in a column of its own and are checked at start, all others whenever they are read. `letter_count` and `letter_size` are
+//!    sums over `dead` and can be made again.
 //! 7. After any failure of a commit other than "no space", nothing more is written: the process ends. A commit that
 //!    found no space is rolled back, its ids are taken back, and it is tried again.
 //!
@@ -34,6 +37,9 @@
 //! | `dead`, `dead_body` | sink, seq; seq | a dead letter with all that is known of it, so that it outlives the event |
 //! | `quarantine` | number | a message that could not be handled, raw, with the reason |
 //! | `lookup` | kind, range, bucket | sorted keys of a closed range of events: id → seq, lane → seq |
+//! | `pause` | sink | that nothing is attempted there: since when, by whom, why |
+//! | `letter_count`, `letter_size` | sink; none | how many dead letters it has, how much all their messages take; kept by triggers |
+//! | `job` | number | an operator's work on what is stored, and how far it has come |
 //! | `name` | number | names of sinks and routes, referred to by number |
 //! | `epoch` | first seq | the epochs of sequences |
 //! | `meta` | key | where the known ids begin |
@@ -41,6 +47,7 @@
 //! The sequence number of an event is its place in the store; numbers ascend and are never reused.
 
 mod accept;
+mod bell;
 mod catalog;
 mod change;
 mod dead;
@@ -49,10 +56,12 @@ mod error;
 mod format;
 mod history;
 mod inspect;
+mod job;
 mod known;
 mod letters;
 mod lock;
 mod lookup;
+mod pause;
 mod quarantine;
 mod queue;
 mod ranges;
@@ -76,14 +85,17 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
-pub(crate) use change::{Attempt, Change, End, Held, Settlement, Waiting};
+pub(crate) use change::{Attempt, Change, End, Held, Paused, PausedBy, Replay, Settlement, Waiting};
 pub(crate) use error::{OpenError, Stopped};
-pub(crate) use history::{Body, Events, History, PastDelivery, State};
+pub(crate) use history::{Body, Events, History, PastDelivery, State, Token};
 pub(crate) use inspect::{Inspection, Known, inspect};
-pub(crate) use letters::{DeadLetters, LetterFilter, Listed, PastAttempt, ReplayReport};
-pub(crate) use quarantine::{Kept, quarantine};
+pub(crate) use job::{
+    Counts, EventChoice, Job, JobState, Kept, LetterChoice, Order, Page as JobPage, QuarantineChoice, Step, Survey,
+};
+pub(crate) use letters::{DeadLetters, LetterFilter, LetterPage, Listed, PastAttempt, Position};
+pub(crate) use quarantine::{Quarantine, QuarantinedMessage};
 pub(crate) use reader::{Claimed, Page};
 pub(crate) use rebuild::{Rebuilt, rebuild};
 pub(crate) use verify::{Report, verify};
@@ -93,6 +105,7 @@ use crate::config::{BacklogConfig, DeadLettersConfig, DedupConfig, SinkName, Sto
 use crate::event::{Identity, Network, Stream};
 use crate::lifecycle::Lifecycle;
 use crate::metrics::{Metrics, SinkMetrics};
+use bell::Bell;
 use reader::{Look, Reader};
 use recent::Recent;
 use roster::{Joined, RosterChange};
@@ -102,6 +115,9 @@ use writer::Command;
 const COMMANDS_MAX: usize = 256;
 /// The commit in progress and the next.
 const ACCEPTS_MAX: usize = 2;
+/// Deliveries of one sink that are settled and not yet durably so. Together with those in flight they are what a crash
+/// may send again; a sink that has so many waits for the commit.
+const UNRECORDED_MAX: usize = 1024;
 
 /// The number of a sink in one store; never reused for another name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -126,6 +142,8 @@ pub(crate) struct Candidate {
     pub(crate) body: Bytes,
     /// The sinks that get it with the names of the routes that say so; never empty.
     pub(crate) targets: Vec<(SinkId, Arc<[Arc<str>]>)>,
+    /// The number that it has in quarantine, which it leaves with the commit that accepts it or knows it already.
+    pub(crate) quarantine: Option<u64>,
 }
 
 /// A message that could not be handled.
@@ -144,6 +162,7 @@ pub(crate) struct Store {
     accepts: Arc<Semaphore>,
     recent: Arc<Recent>,
     roster: Arc<Mutex<Roster>>,
+    surveys: job::Surveys,
 }
 
 /// Who is served, and who is owed something and is not.
@@ -162,8 +181,14 @@ pub(crate) struct SinkStore {
     /// The newest event at that time: only up to here can a fresh delivery be settled already.
     tail_at_start: u64,
     commands: mpsc::Sender<Command>,
+    unrecorded: Arc<Semaphore>,
     reader: Reader,
     recent: Arc<Recent>,
+}
+
+/// The places of one sink's settlements that are on their way to disk.
+fn unrecorded() -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(UNRECORDED_MAX))
 }
 
 /// A sink's queue at start.
@@ -176,6 +201,7 @@ pub(crate) struct Found {
     pub(crate) held: Vec<Held>,
     /// Settled beyond `low`; ascending.
     pub(crate) settled: Vec<u64>,
+    pub(crate) paused: Option<Paused>,
 }
 
 impl Found {
@@ -184,18 +210,6 @@ impl Found {
         let rows = self.waiting.iter().map(|waiting| waiting.seq).chain(self.held.iter().map(|held| held.seq));
         rows.filter(|seq| *seq > self.low).chain(self.settled.iter().copied())
     }
-}
-
-/// Rings when there is something new for a sink, and knows what it may skip.
-#[derive(Debug, Default)]
-pub(crate) struct Bell {
-    notify: Notify,
-    /// The newest event for this sink.
-    newest: std::sync::atomic::AtomicU64,
-    /// Up to here the sink has looked.
-    seen: std::sync::atomic::AtomicU64,
-    /// Up to here there is nothing for this sink beyond what it has seen.
-    skip_to: std::sync::atomic::AtomicU64,
 }
 
 /// A store that is open but at rest, with the queues of the configured sinks.
@@ -240,7 +254,8 @@ impl Store {
         roster.parked.remove(name);
         roster.sinks.insert(name.clone(), id);
         let (commands, reader, recent) = (self.commands.clone(), self.reader.clone(), Arc::clone(&self.recent));
-        Ok(SinkStore { id, found, bell, tail_at_start: tail, commands, reader, recent })
+        let unrecorded = unrecorded();
+        Ok(SinkStore { id, found, bell, tail_at_start: tail, commands, unrecorded, reader, recent })
     }
 
     /// Parks a sink whose deliveries nobody takes any more, and says how many there are. What routes still hand over
@@ -256,6 +271,26 @@ impl Store {
             roster.parked.insert(name.clone(), pending);
         }
         Ok(pending)
+    }
+
+    /// A look through the store for a job; blocks for a moment.
+    pub(crate) fn survey(&self) -> Result<Survey, OpenError> {
+        let served = self.roster().sinks.values().copied().collect();
+        self.surveys.start(served)
+    }
+
+    /// Hands over a step of a job for the next commit. The job as it stands when the step is durable; `None` if nothing
+    /// was done, since a sink has enough to do or there is no room: to be tried again a little later.
+    pub(crate) async fn step(&self, step: Step) -> Result<Option<Job>, Stopped> {
+        let (done, job) = oneshot::channel();
+        let parked =
+            if let Order::DropParked { sink } = &step.job.order { Some(SinkName(sink.as_str().into())) } else { None };
+        self.commands.send(Command::Step { step: Box::new(step), done }).await.map_err(|_| Stopped)?;
+        let job = job.await.ok();
+        if let (Some(sink), Some(Job { state: JobState::Done, .. })) = (parked, &job) {
+            self.roster().parked.remove(&sink);
+        }
+        Ok(job)
     }
 
     fn roster(&self) -> MutexGuard<'_, Roster> {
@@ -324,9 +359,13 @@ impl SinkStore {
     }
 
     /// Hands changes over for the next commit, where they are one transaction. A crash before that commit leaves the
-    /// queue as it was, so what was sent may be sent again, with the same id.
+    /// queue as it was, so what was sent may be sent again, with the same id. Waits while [`UNRECORDED_MAX`]
+    /// settlements of this sink are on their way.
     pub(crate) async fn record(&self, changes: Vec<Change>) -> Result<(), Stopped> {
-        self.commands.send(Command::Changes { sink: self.id, changes }).await.map_err(|_| Stopped)
+        let settlements = changes.iter().filter(|change| matches!(change, Change::Settle(_))).count();
+        let places = u32::try_from(settlements.min(UNRECORDED_MAX)).unwrap_or(0);
+        let places = Arc::clone(&self.unrecorded).acquire_many_owned(places).await.map_err(|_| Stopped)?;
+        self.commands.send(Command::Changes { sink: self.id, changes, places }).await.map_err(|_| Stopped)
     }
 
     /// As [`Self::record`], and returns when the commit has.
@@ -342,33 +381,19 @@ impl SinkStore {
         self.bell.newest() > cursor
     }
 
+    /// Replays that became durable since the last call. What is not taken is found at the next start.
+    pub(crate) fn take_replays(&self) -> Vec<Replay> {
+        self.bell.take_replays()
+    }
+
+    /// Says how many deliveries wait, so that no more is replayed than can be sent.
+    pub(crate) fn tell_waiting(&self, count: usize) {
+        self.bell.tell_waiting(count);
+    }
+
     /// Completes when something new for this sink has been accepted since the last call. Cancel-safe.
     pub(crate) async fn rung(&self) {
         self.bell.notify.notified().await;
-    }
-}
-
-impl Bell {
-    fn newest(&self) -> u64 {
-        self.newest.load(std::sync::atomic::Ordering::Acquire)
-    }
-
-    fn skipped(&self) -> u64 {
-        self.skip_to.load(std::sync::atomic::Ordering::Acquire)
-    }
-
-    fn saw(&self, seq: u64) {
-        self.seen.fetch_max(seq, std::sync::atomic::Ordering::Release);
-    }
-
-    /// Called by the writer alone, after the commit, with ascending numbers. If the sink had seen all that was for it,
-    /// there is nothing for it before `seq`, so it need not read what lies between.
-    fn ring(&self, seq: u64) {
-        if self.newest() <= self.seen.load(std::sync::atomic::Ordering::Acquire) {
-            self.skip_to.store(seq.saturating_sub(1), std::sync::atomic::Ordering::Release);
-        }
-        self.newest.store(seq, std::sync::atomic::Ordering::Release);
-        self.notify.notify_one();
     }
 }
 
@@ -381,6 +406,11 @@ impl fmt::Debug for Store {
 /// The events in the directory of a relay, running or not. Reads only.
 pub(crate) fn events(directory: &Path) -> Result<Events, OpenError> {
     Events::open(directory)
+}
+
+/// The quarantined messages in the directory of a relay, running or not. Reads only.
+pub(crate) fn quarantine(directory: &Path) -> Result<Quarantine, OpenError> {
+    Quarantine::open(directory)
 }
 
 /// The dead letters in the directory of a relay, running or not. Reads only.

@@ -1,15 +1,15 @@
 //! The queue of one sink, as the disk has it: found at start, or when a sink joins a running relay.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use rusqlite::{Connection, params};
 
+use super::bell::Bell;
 use super::format::{Batch, Damaged, Record, Table, open};
 use super::writer::SinkState;
-use super::{Bell, Found, Held, SinkId, Waiting};
+use super::{Found, Held, Paused, SinkId, Waiting};
 use crate::clock::Timestamp;
 use crate::config::BacklogConfig;
 use crate::metrics::{Metrics, SinkMetrics};
@@ -21,8 +21,11 @@ pub(super) struct Queue {
     /// Settled beyond `low`.
     settled: HashSet<u64>,
     newest: u64,
-    pub(super) pending: u64,
+    pending: u64,
     pending_bytes: u64,
+    /// The bytes of those beyond `low` that have rows of their own, until their records have been seen: what remains
+    /// are replays to a sink that the records do not name.
+    unnamed: HashMap<u64, u32>,
 }
 
 impl Queue {
@@ -42,16 +45,17 @@ impl Queue {
         // Those beyond `low` are counted with the batch records, but for dead letters that wait to be replayed: they
         // are settled.
         let is_counted_here = |(seq, _): &(u64, u32)| *seq <= low || settled.contains(seq);
-        let below: Vec<u32> = counted.filter(is_counted_here).map(|(_, bytes)| bytes).collect();
+        let (below, beyond): (Vec<(u64, u32)>, Vec<(u64, u32)>) = counted.partition(is_counted_here);
         let mut settled_beyond: Vec<u64> = settled.iter().copied().collect();
         settled_beyond.sort_unstable();
         Ok(Self {
             id,
-            found: Found { low, waiting, held, settled: settled_beyond },
+            found: Found { low, waiting, held, settled: settled_beyond, paused: Paused::read(connection, id)? },
             settled,
             newest: 0,
             pending: below.len() as u64,
-            pending_bytes: below.iter().map(|bytes| u64::from(*bytes)).sum(),
+            pending_bytes: below.iter().map(|(_, bytes)| u64::from(*bytes)).sum(),
+            unnamed: beyond.into_iter().collect(),
         })
     }
 
@@ -78,19 +82,25 @@ impl Queue {
             return;
         }
         self.newest = seq;
+        self.unnamed.remove(&seq);
         if seq > self.found.low && !self.settled.contains(&seq) {
             self.pending += 1;
             self.pending_bytes += u64::from(record.body_bytes);
         }
     }
 
+    /// How many deliveries are pending.
+    pub(super) fn pending(&self) -> u64 {
+        self.pending + self.unnamed.len() as u64
+    }
+
     /// What the writer keeps of it, with gauges that show it.
     pub(super) fn state(&self, backlog: &BacklogConfig, metrics: Arc<SinkMetrics>) -> SinkState {
-        metrics.pending.set(self.pending);
-        metrics.pending_bytes.set(self.pending_bytes);
-        let bell = Arc::new(Bell::default());
-        bell.newest.store(self.newest, Ordering::Release);
-        bell.seen.store(self.found.low, Ordering::Release);
+        metrics.pending.set(self.pending());
+        metrics
+            .pending_bytes
+            .set(self.pending_bytes + self.unnamed.values().map(|bytes| u64::from(*bytes)).sum::<u64>());
+        let bell = Arc::new(Bell::at(self.newest, self.found.low));
         SinkState { id: self.id, on_full: backlog.on_full, backlog_bytes_max: backlog.max_bytes, bell, metrics }
     }
 }

@@ -4,7 +4,7 @@
 //! with the rest. Every transaction is one request, so the WAL can be reset soon; one for each row would cost as much in
 //! locks as the rows themselves.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -26,6 +26,8 @@ const REQUESTS_MAX: usize = 64;
 /// Bounds on one look: what it may return, and how far it may look in vain.
 const PAGE_BYTES_MAX: usize = 512 * 1024;
 const BATCHES_MAX: usize = 64;
+/// Decoded batches in memory, of about a hundred kilobytes each at the most.
+const BATCHES_KEPT: usize = 16;
 
 /// The names of matched routes.
 pub(crate) type RouteNames = Arc<[Arc<str>]>;
@@ -77,10 +79,34 @@ pub(super) struct Reader {
 }
 
 /// What the thread needs to know of the store.
+#[derive(Clone)]
 pub(super) struct Facts {
     pub(super) network: Network,
     pub(super) epochs: Epochs,
     pub(super) metrics: Arc<Metrics>,
+}
+
+impl Facts {
+    /// An event of which everything but its facts was read.
+    pub(super) fn event(
+        &self,
+        seq: u64,
+        record: &Record,
+        accepted_at: Timestamp,
+        body: Bytes,
+    ) -> Result<Event, String> {
+        let facts = event::facts(record.stream, &body).map_err(|malformed| malformed.reason)?;
+        Ok(Event {
+            id: record.id,
+            sequence: self.epochs.sequence(seq),
+            network: self.network,
+            stream: record.stream,
+            origin: record.origin,
+            accepted_at,
+            facts,
+            body,
+        })
+    }
 }
 
 impl Reader {
@@ -89,7 +115,7 @@ impl Reader {
         let (requests, mut queue) = mpsc::channel(REQUESTS_MAX);
         let watch = lifecycle.clone();
         let work = move || {
-            let mut worker = Worker { connection, facts, last_batch: None, route_names: HashMap::new() };
+            let mut worker = Worker { connection, facts, batches: VecDeque::new(), route_names: HashMap::new() };
             // Ends when the last handle is gone, or at the first error that is not about one row.
             let served = std::iter::from_fn(|| queue.blocking_recv()).try_for_each(|request| worker.serve(request));
             served.unwrap_or_else(|error| watch.fail(format!("cannot read the store: {error}")));
@@ -121,8 +147,9 @@ impl Reader {
 struct Worker {
     connection: Connection,
     facts: Facts,
-    /// Pages seldom end where a batch ends: the batch is kept for the next one.
-    last_batch: Option<Arc<Batch>>,
+    /// The ones used last, in front what was used just now: pages seldom end where a batch ends, and what was held
+    /// behind its lane is loaded one by one, soon after it was passed by.
+    batches: VecDeque<Arc<Batch>>,
     /// By their numbers, which never change their meaning.
     route_names: HashMap<u32, Arc<str>>,
 }
@@ -199,7 +226,7 @@ impl Worker {
         {
             let accepted_at = letter.accepted_at;
             let record = letter.record();
-            let content = self.event(seq, &record, accepted_at, body);
+            let content = self.facts.event(seq, &record, accepted_at, body);
             return self.claimed(sink, seq, &record, content);
         }
         self.facts.metrics.store.damaged_rows.increment();
@@ -219,10 +246,10 @@ impl Worker {
 
     /// The batch that holds `seq`, or else the next one. A damaged one gives the last number that it can have held.
     fn batch_from(&mut self, seq: u64) -> rusqlite::Result<Option<Result<Arc<Batch>, u64>>> {
-        if let Some(batch) = &self.last_batch
-            && (batch.first..=batch.last()).contains(&seq)
+        if let Some(at) = self.batches.iter().position(|batch| (batch.first..=batch.last()).contains(&seq))
+            && let Some(batch) = self.batches.remove(at)
         {
-            return Ok(Some(Ok(Arc::clone(batch))));
+            return Ok(Some(Ok(keep(&mut self.batches, batch))));
         }
         let before = "SELECT first, row FROM batch WHERE first <= ?1 ORDER BY first DESC LIMIT 1";
         let after = "SELECT first, row FROM batch WHERE first > ?1 ORDER BY first LIMIT 1";
@@ -233,9 +260,7 @@ impl Worker {
             match Batch::decode(first, &row) {
                 Ok(batch) if batch.last() < seq => {}
                 Ok(batch) => {
-                    let batch = Arc::new(batch);
-                    self.last_batch = Some(Arc::clone(&batch));
-                    return Ok(Some(Ok(batch)));
+                    return Ok(Some(Ok(keep(&mut self.batches, Arc::new(batch)))));
                 }
                 Err(Damaged) => return self.damaged_batch(first).map(|last| Some(Err(last.max(seq)))),
             }
@@ -270,7 +295,7 @@ impl Worker {
 
     fn claim(&mut self, sink: SinkId, batch: &Batch, seq: u64, record: &Record) -> rusqlite::Result<Claimed> {
         let content = match self.body(seq)? {
-            Ok(body) => self.event(seq, record, batch.accepted_at, body),
+            Ok(body) => self.facts.event(seq, record, batch.accepted_at, body),
             Err(reason) => Err(reason.to_owned()),
         };
         self.claimed(sink, seq, record, content)
@@ -291,20 +316,6 @@ impl Worker {
             }
         };
         Ok(Claimed { seq, lane: record.lane, body_bytes: record.body_bytes, content })
-    }
-
-    fn event(&self, seq: u64, record: &Record, accepted_at: Timestamp, body: Bytes) -> Result<Event, String> {
-        let facts = event::facts(record.stream, &body).map_err(|malformed| malformed.reason)?;
-        Ok(Event {
-            id: record.id,
-            sequence: self.facts.epochs.sequence(seq),
-            network: self.facts.network,
-            stream: record.stream,
-            origin: record.origin,
-            accepted_at,
-            facts,
-            body,
-        })
     }
 
     fn body(&self, seq: u64) -> rusqlite::Result<Result<Bytes, &'static str>> {
@@ -333,4 +344,10 @@ impl Worker {
         self.route_names.insert(number, Arc::clone(&name));
         Ok(name)
     }
+}
+
+fn keep(batches: &mut VecDeque<Arc<Batch>>, batch: Arc<Batch>) -> Arc<Batch> {
+    batches.truncate(BATCHES_KEPT - 1);
+    batches.push_front(Arc::clone(&batch));
+    batch
 }

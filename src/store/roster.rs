@@ -9,11 +9,12 @@ use std::sync::Arc;
 use rusqlite::params;
 use tokio::sync::oneshot;
 
+use super::bell::Bell;
 use super::queue::Queue;
 use super::space::is_full;
 use super::transaction::{NameKind, number_of};
 use super::writer::Writer;
-use super::{Bell, Found, SinkId};
+use super::{Found, SinkId};
 use crate::config::{BacklogConfig, SinkName};
 use crate::metrics::SinkMetrics;
 
@@ -80,11 +81,11 @@ impl Writer {
     fn leave(&mut self, sink: SinkId) -> rusqlite::Result<u64> {
         self.sinks.retain(|state| state.id != sink);
         let queue = self.queue(sink)?;
-        if queue.pending == 0 {
+        if queue.pending() == 0 {
             let tail = self.accepting.next_seq - 1;
             self.connection.execute("UPDATE cursor SET low = ?1 WHERE sink = ?2", params![tail, sink.0])?;
         }
-        Ok(queue.pending)
+        Ok(queue.pending())
     }
 
     fn queue(&self, sink: SinkId) -> rusqlite::Result<Queue> {

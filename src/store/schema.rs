@@ -64,6 +64,33 @@ const TABLES: &str = "
                          PRIMARY KEY (kind, first, bucket)) WITHOUT ROWID;
 ";
 
+/// Tables that stores made by an earlier relay lack; one that lacks them reads as if they were empty.
+const LATER_TABLES: &str = "
+    CREATE TABLE IF NOT EXISTS pause (sink INTEGER PRIMARY KEY, row BLOB NOT NULL);
+    CREATE TABLE IF NOT EXISTS job (number INTEGER PRIMARY KEY, row BLOB NOT NULL);
+";
+
+/// How many dead letters each sink has, and what their messages take, kept by the database itself, whoever writes:
+/// counting a million takes a second.
+const LETTER_COUNT: &str = "
+    CREATE TABLE letter_count (sink INTEGER PRIMARY KEY, letters INTEGER NOT NULL);
+    INSERT INTO letter_count SELECT sink, count(*) FROM dead GROUP BY sink;
+    CREATE TABLE letter_size (bytes INTEGER NOT NULL);
+    INSERT INTO letter_size SELECT coalesce(sum(length(row)), 0) FROM dead_body;
+    CREATE TRIGGER letter_body_added AFTER INSERT ON dead_body BEGIN
+        UPDATE letter_size SET bytes = bytes + length(NEW.row);
+    END;
+    CREATE TRIGGER letter_body_removed AFTER DELETE ON dead_body BEGIN
+        UPDATE letter_size SET bytes = bytes - length(OLD.row);
+    END;
+    CREATE TRIGGER letter_added AFTER INSERT ON dead BEGIN
+        INSERT INTO letter_count VALUES (NEW.sink, 1) ON CONFLICT DO UPDATE SET letters = letters + 1;
+    END;
+    CREATE TRIGGER letter_removed AFTER DELETE ON dead BEGIN
+        UPDATE letter_count SET letters = letters - 1 WHERE sink = OLD.sink;
+    END;
+";
+
 /// Opens the writing connection, making the file if there is none. `born` becomes the first epoch of a new store.
 pub(super) fn open(directory: &Path, born: u64) -> Result<Connection, OpenError> {
     let path = directory.join(FILE);
@@ -84,6 +111,8 @@ pub(super) fn open(directory: &Path, born: u64) -> Result<Connection, OpenError>
     if is_new {
         create(&connection, born)?;
     }
+    connection.execute_batch(LATER_TABLES)?;
+    count_letters(&connection)?;
     Ok(connection)
 }
 
@@ -165,8 +194,14 @@ pub(super) fn tables() -> String {
         "CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL, sum AS ({META_SUM}) STORED) WITHOUT ROWID;
          CREATE TABLE epoch (first INTEGER PRIMARY KEY, value INTEGER NOT NULL, sum AS ({EPOCH_SUM}) STORED);
          CREATE TABLE cursor (sink INTEGER PRIMARY KEY, low INTEGER NOT NULL, sum AS ({CURSOR_SUM}) STORED);
-         {TABLES}"
+         {TABLES} {LATER_TABLES} {LETTER_COUNT}"
     )
+}
+
+fn count_letters(connection: &Connection) -> rusqlite::Result<()> {
+    let sql = "SELECT count(*) > 0 FROM sqlite_schema WHERE name = 'letter_count'";
+    let is_counted: bool = connection.query_row(sql, [], |row| row.get(0))?;
+    if is_counted { Ok(()) } else { connection.execute_batch(&format!("BEGIN IMMEDIATE; {LETTER_COUNT} COMMIT;")) }
 }
 
 fn create(connection: &Connection, born: u64) -> rusqlite::Result<()> {

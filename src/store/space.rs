@@ -247,10 +247,15 @@ impl Space {
             return Ok(());
         }
         let kept: Option<u64> = transaction.query_row("SELECT min(first) FROM batch", [], |row| row.get(0))?;
-        let sinks = "DELETE FROM settled WHERE sink = ?1 AND seq < ?2";
+        let settled = "DELETE FROM settled WHERE sink = ?1 AND seq < ?2";
+        // Those of replays to sinks that the records did not name; the others went with their events.
+        let attempts = "DELETE FROM attempt WHERE sink = ?1 AND seq < ?2 AND NOT EXISTS
+                        (SELECT 1 FROM dead WHERE dead.sink = ?1 AND dead.seq = attempt.seq)";
         let mut cursors = transaction.prepare_cached("SELECT sink FROM cursor")?;
         for sink in cursors.query_map([], |row| row.get::<_, u32>(0))? {
-            transaction.prepare_cached(sinks)?.execute(params![sink?, kept.unwrap_or(first)])?;
+            let key = (sink?, kept.unwrap_or(first));
+            transaction.prepare_cached(settled)?.execute(key)?;
+            transaction.prepare_cached(attempts)?.execute(key)?;
         }
         Ok(())
     }
@@ -268,13 +273,29 @@ impl Space {
 struct Pending<'t> {
     transaction: &'t Transaction<'t>,
     lows: std::collections::HashMap<u32, u64>,
+    /// Per sink with rows of its own: the first and the last of them. Few sinks have any, and seldom old ones.
+    rows: Vec<(u32, std::ops::RangeInclusive<u64>)>,
 }
 
 impl<'t> Pending<'t> {
     fn read(transaction: &'t Transaction<'_>) -> rusqlite::Result<Self> {
         let mut statement = transaction.prepare_cached("SELECT sink, low FROM cursor")?;
-        let lows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<Result<_, _>>()?;
-        Ok(Self { transaction, lows })
+        let lows: std::collections::HashMap<u32, u64> =
+            statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<Result<_, _>>()?;
+        let mut rows = Vec::new();
+        let mut extents = transaction.prepare_cached(
+            "SELECT (SELECT min(seq) FROM waiting WHERE sink = ?1), (SELECT max(seq) FROM waiting WHERE sink = ?1),
+                    (SELECT min(seq) FROM held WHERE sink = ?1), (SELECT max(seq) FROM held WHERE sink = ?1)",
+        )?;
+        for sink in lows.keys() {
+            let ends: [Option<u64>; 4] =
+                extents.query_row([sink], |row| Ok([row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?]))?;
+            let ends = || ends.into_iter().flatten();
+            if let Some((first, last)) = ends().min().zip(ends().max()) {
+                rows.push((*sink, first..=last));
+            }
+        }
+        Ok(Self { transaction, lows, rows })
     }
 
     fn low(&self, sink: u32) -> u64 {
@@ -283,22 +304,28 @@ impl<'t> Pending<'t> {
 
     fn delete_if_settled(&self, seq: u64, record: &Record) -> rusqlite::Result<()> {
         for target in &record.targets {
-            if self.is_pending(target.sink.0, seq)? {
+            if self.is_fresh(target.sink.0, seq)? {
+                return Ok(());
+            }
+        }
+        // Sinks that the record does not name may have it too, by a replay.
+        for (sink, _) in self.rows.iter().filter(|(_, extent)| extent.contains(&seq)) {
+            if self.has_row(*sink, seq)? {
                 return Ok(());
             }
         }
         self.delete_event(seq, record)
     }
 
-    fn is_pending(&self, sink: u32, seq: u64) -> rusqlite::Result<bool> {
-        let key = params![sink, seq];
-        if seq > self.low(sink) {
-            let settled = "SELECT 1 FROM settled WHERE sink = ?1 AND seq = ?2";
-            return self.transaction.prepare_cached(settled)?.exists(key).map(|is_settled| !is_settled);
-        }
+    fn is_fresh(&self, sink: u32, seq: u64) -> rusqlite::Result<bool> {
+        let settled = "SELECT 1 FROM settled WHERE sink = ?1 AND seq = ?2";
+        Ok(seq > self.low(sink) && !self.transaction.prepare_cached(settled)?.exists(params![sink, seq])?)
+    }
+
+    fn has_row(&self, sink: u32, seq: u64) -> rusqlite::Result<bool> {
         let open = "SELECT 1 FROM waiting WHERE sink = ?1 AND seq = ?2
                     UNION ALL SELECT 1 FROM held WHERE sink = ?1 AND seq = ?2";
-        self.transaction.prepare_cached(open)?.exists(key)
+        self.transaction.prepare_cached(open)?.exists(params![sink, seq])
     }
 
     /// Deletes the body and, where a restart cannot ask for it any more, what is recorded of the deliveries.

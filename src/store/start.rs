@@ -20,7 +20,7 @@ use super::transaction::{NameKind, number_of};
 use super::vouch::{self, Vouch, Vouched};
 use super::writer::Writer;
 use super::{ACCEPTS_MAX, COMMANDS_MAX, Opened, Roster, Settings, SinkId, SinkStore, Store};
-use super::{lock, schema, small, wal};
+use super::{job, lock, schema, small, wal};
 use crate::clock::{Clock, Timestamp, monotonic};
 use crate::config::SinkName;
 use crate::lifecycle::Lifecycle;
@@ -50,6 +50,7 @@ pub(super) fn open(
     let recent = Arc::new(Recent::default());
     let tail_at_start = scan.next_seq - 1;
     let facts = reader::Facts { network: settings.network, epochs: epochs.clone(), metrics: Arc::clone(&metrics) };
+    let surveys = job::Surveys::new(&directory, facts.clone());
     let reader = Reader::start(&directory, facts, lifecycle)?;
     let (commands, inbox) = mpsc::channel(COMMANDS_MAX);
     let (mut queues, mut states) = (Vec::new(), Vec::new());
@@ -59,16 +60,17 @@ pub(super) fn open(
         let (bell, commands) = (Arc::clone(&state.bell), commands.clone());
         let (reader, recent) = (reader.clone(), Arc::clone(&recent));
         states.push(state);
-        let store = SinkStore { id: queue.id, found: queue.found, bell, tail_at_start, commands, reader, recent };
+        let (id, found, unrecorded) = (queue.id, queue.found, super::unrecorded());
+        let store = SinkStore { id, found, bell, tail_at_start, commands, unrecorded, reader, recent };
         queues.push((name.clone(), store));
     }
     let sinks = queues.iter().map(|(name, queue)| (name.clone(), queue.id)).collect();
     // A sink that is neither configured nor owed anything must not hold back what is behind it.
-    for queue in scan.queues.values().filter(|queue| queue.pending == 0) {
+    for queue in scan.queues.values().filter(|queue| queue.pending() == 0) {
         connection.execute("UPDATE cursor SET low = ?1 WHERE sink = ?2", params![tail_at_start, queue.id.0])?;
     }
-    let parked = scan.queues.iter().filter(|(_, queue)| queue.pending > 0);
-    let parked = parked.map(|(name, queue)| (name.clone(), queue.pending)).collect();
+    let parked = scan.queues.iter().filter(|(_, queue)| queue.pending() > 0);
+    let parked = parked.map(|(name, queue)| (name.clone(), queue.pending())).collect();
     metrics.store.known_ids.set(scan.known.len() as u64);
     let space = Space::new(&connection, &settings, Arc::clone(&metrics), scan.keys_from)?;
     let accepting = Accepting {
@@ -86,7 +88,7 @@ pub(super) fn open(
     lifecycle.spawn_thread("store-writer", work).map_err(OpenError::Thread)?;
     let accepts = Arc::new(Semaphore::new(ACCEPTS_MAX));
     let roster = Arc::new(Mutex::new(Roster { sinks, parked }));
-    Ok(Opened { store: Store { commands, reader, accepts, recent, roster }, queues })
+    Ok(Opened { store: Store { commands, reader, accepts, recent, roster, surveys }, queues })
 }
 
 /// The number of the next event.

@@ -1,6 +1,6 @@
 //! The store against a simple model: the same random actions, restarts and crashes included.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::Path;
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::clock::Timestamp;
 use crate::config::{IdentityRule, OnFull};
 use crate::event::decode;
 
-const SINKS: [&str; 3] = ["a", "b", "c"];
+pub(super) const SINKS: [&str; 3] = ["a", "b", "c"];
 
 pub(crate) fn settings(path: &Path) -> Settings {
     let backlog = BacklogConfig { max_bytes: 1 << 40, on_full: OnFull::Expire };
@@ -70,11 +70,12 @@ pub(crate) fn candidate(store: &Store, token: u64, deploy: u64, sinks: &[&str]) 
         facts: decoded.facts,
         body: body.into(),
         targets: sinks.iter().map(target).collect(),
+        quarantine: None,
     }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Place {
+pub(super) enum Place {
     Fresh,
     Waiting(Waiting),
     Held(Held),
@@ -82,12 +83,16 @@ enum Place {
 }
 
 #[derive(Default)]
-struct Model {
+pub(super) struct Model {
     /// By sequence number less one: token and deploy.
-    events: Vec<(u64, u64)>,
+    pub(super) events: Vec<(u64, u64)>,
     known: HashSet<(u64, u64)>,
     /// Per sink: where each of its deliveries is.
-    sinks: [BTreeMap<u64, Place>; 3],
+    pub(super) sinks: [BTreeMap<u64, Place>; 3],
+    /// Those that the events were meant for when they were accepted.
+    named: [BTreeSet<u64>; 3],
+    /// Those that were over once, and whether they were delivered.
+    pub(super) over: [BTreeMap<u64, bool>; 3],
     lows: [u64; 3],
 }
 
@@ -96,9 +101,10 @@ impl Model {
         if self.known.insert((token, deploy)) {
             self.events.push((token, deploy));
             let seq = self.events.len() as u64;
-            self.sinks.iter_mut().enumerate().filter(|(n, _)| sinks.contains(n)).for_each(|(_, sink)| {
-                sink.insert(seq, Place::Fresh);
-            });
+            for sink in sinks {
+                self.sinks[*sink].insert(seq, Place::Fresh);
+                self.named[*sink].insert(seq);
+            }
         }
     }
 
@@ -116,9 +122,8 @@ impl Model {
         let places = self.sinks[sink].values();
         let waiting = places.clone().filter_map(|place| if let Place::Waiting(w) = place { Some(*w) } else { None });
         let held = places.filter_map(|place| if let Place::Held(h) = place { Some(*h) } else { None });
-        let settled = self.sinks[sink].range(self.lows[sink] + 1..).filter(|(_, place)| **place == Place::Settled);
-        let settled = settled.map(|(seq, _)| *seq).collect();
-        Found { low: self.lows[sink], waiting: waiting.collect(), held: held.collect(), settled }
+        let settled = self.over[sink].range(self.lows[sink] + 1..).map(|(seq, _)| *seq).collect();
+        Found { low: self.lows[sink], waiting: waiting.collect(), held: held.collect(), settled, paused: None }
     }
 
     /// A random change of one delivery, as delivery would make it.
@@ -144,7 +149,9 @@ impl Model {
             }
             (Place::Held(_), _) | (_, 1) => (Place::Waiting(waiting), Change::Wait(waiting)),
             _ => {
-                let end = if random.bool() { End::Expired } else { End::Delivered { status: Some(204) } };
+                let is_expired = random.bool();
+                self.over[sink].insert(seq, !is_expired);
+                let end = if is_expired { End::Expired } else { End::Delivered { status: Some(204) } };
                 (Place::Settled, Change::Settle(Settlement { seq, attempts, body_bytes, end }))
             }
         };
@@ -180,8 +187,8 @@ impl Model {
         }
         // What memory still has is given with what is settled; the queue knows these from what was found.
         read.retain(|seq| !queue.found.settled.contains(seq));
-        let after = self.sinks[sink].range(self.lows[sink] + 1..);
-        let expected: Vec<u64> = after.filter(|(_, p)| **p != Place::Settled).map(|(seq, _)| *seq).collect();
+        let after = self.named[sink].range(self.lows[sink] + 1..);
+        let expected: Vec<u64> = after.filter(|seq| !self.over[sink].contains_key(seq)).copied().collect();
         assert_eq!(read, expected, "seed {seed}, sink {sink}");
     }
 }
@@ -221,7 +228,7 @@ async fn play(seed: u64) {
     let mut model = Model::default();
     let mut fixture = Fixture::open(settings(directory.path()), Clock::default());
     for _ in 0..120 {
-        match random.u8(..21) {
+        match random.u8(..24) {
             0..=7 => {
                 let mut batch = Vec::new();
                 for _ in 0..random.usize(1..12) {
@@ -250,6 +257,7 @@ async fn play(seed: u64) {
                 model.check(&fixture, seed).await;
             }
             19 => leave_and_return(&mut fixture, &mut model, seed, &mut random).await,
+            20..=22 => job::tests::replay(&fixture, &mut model, seed, &mut random).await,
             _ => {
                 fixture.sync().await;
                 let crashed = tempfile::tempdir().unwrap();

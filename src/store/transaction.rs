@@ -4,8 +4,9 @@ use rusqlite::{OptionalExtension, TransactionBehavior, params};
 
 use super::dead::DeadLetter;
 use super::format::{Batch, Decoder, Encoder, Table, name_sum, seal, seal_into};
+use super::job::{Handed, Job, Step};
 use super::lookup;
-use super::{Attempt, Change, End, Held, Quarantined, Settlement, SinkId, Waiting};
+use super::{Attempt, Change, End, Held, Paused, Quarantined, Settlement, SinkId, Waiting};
 use crate::clock::Timestamp;
 
 /// The outcomes of settled rows; the numbers are on disk.
@@ -67,9 +68,17 @@ impl<'c> Transaction<'c> {
         Ok(())
     }
 
+    pub(super) fn leave_quarantine(&self, number: u64) -> rusqlite::Result<()> {
+        self.inner.prepare_cached("DELETE FROM quarantine WHERE number = ?1")?.execute([number]).map(drop)
+    }
+
     pub(super) fn index(&self, row: &lookup::Row) -> rusqlite::Result<()> {
         let sql = "INSERT OR REPLACE INTO lookup VALUES (?1, ?2, ?3, ?4)";
         self.inner.prepare_cached(sql)?.execute(params![row.kind as u8, row.first, row.bucket, row.row]).map(drop)
+    }
+
+    pub(super) fn step(&self, step: &Step, served: &[SinkId], now: Timestamp) -> rusqlite::Result<(Job, Handed)> {
+        step.apply(&self.inner, served, now)
     }
 
     pub(super) fn change(&self, sink: SinkId, change: &Change, now: Timestamp) -> rusqlite::Result<()> {
@@ -82,6 +91,8 @@ impl<'c> Transaction<'c> {
                 let sql = "INSERT INTO cursor VALUES (?1, ?2) ON CONFLICT DO UPDATE SET low = max(low, excluded.low)";
                 self.inner.prepare_cached(sql)?.execute(params![sink.0, low]).map(drop)
             }
+            Change::Pause(paused) => paused.write(&self.inner, sink),
+            Change::Resume => Paused::remove(&self.inner, sink),
         }
     }
 

@@ -62,21 +62,23 @@ impl Log {
         log.is_headless = chain.is_none();
         let mut frame = vec![0; FRAME_HEADER_BYTES + chain.as_ref().map_or(PAGE_BYTES, |chain| chain.page_bytes)];
         let mut offset = HEADER_BYTES as u64;
+        let mut own = 0;
         loop {
             let length = fill(&mut input, &mut frame)?;
             let chain = chain.get_or_insert_with(|| Chain::beheaded(&frame));
-            if length < FRAME_HEADER_BYTES || !chain.is_of_this_log(&frame) {
-                // The end, or a frame of an earlier round of the log: everything behind it is older still.
-                return Ok(log);
-            }
+            let is_own = length >= FRAME_HEADER_BYTES && chain.is_of_this_log(&frame);
             if length < frame.len() {
-                log.has_stump = true;
+                log.has_stump = is_own;
+                // What is not of this log and not among its frames is of an earlier round of it.
+                log.frames.truncate(own);
                 return Ok(log);
             }
             let (page, is_commit) = (word(&frame, 0).unwrap_or(0), word(&frame, 4) != Some(0));
-            let fits = chain.fits(&frame);
+            // The chain goes on from each frame, whatever it is.
+            let fits = chain.fits(&frame) && is_own;
             log.frames.push(Frame { page, is_commit, fits, offset: offset + FRAME_HEADER_BYTES as u64 });
             offset += frame.len() as u64;
+            own = if is_own { log.frames.len() } else { own };
         }
     }
 
@@ -211,6 +213,11 @@ mod tests {
         let mut hole = whole.clone();
         hole[HEADER_BYTES + 3 * (FRAME_HEADER_BYTES + PAGE_BYTES) + 500] ^= 1;
         assert_eq!(inspected(directory.path(), &hole), Tail { valid: 3, cut_off: frames - 4, is_torn: true });
+
+        // The frame's own head, with the salts that say whose it is: it and the next do not fit.
+        let mut headless = whole.clone();
+        headless[HEADER_BYTES + 3 * (FRAME_HEADER_BYTES + PAGE_BYTES) + 9] ^= 1;
+        assert_eq!(inspected(directory.path(), &headless), Tail { valid: 3, cut_off: frames - 4, is_torn: true });
 
         let mut beheaded = whole.clone();
         beheaded[20] ^= 1;

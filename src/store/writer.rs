@@ -13,13 +13,15 @@ use rusqlite::Connection;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use super::accept::Accepting;
+use super::bell::Bell;
+use super::job::{Handed, Job, Step};
 use super::lock::Lock;
 use super::lookup;
 use super::roster::RosterChange;
 use super::space::{Room, Space, is_full};
 use super::transaction::Transaction;
 use super::vouch::Vouch;
-use super::{Bell, Candidate, Change, End, Quarantined, SinkId};
+use super::{Candidate, Change, End, Quarantined, SinkId};
 use crate::clock::{Clock, monotonic};
 use crate::config::OnFull;
 use crate::metrics::{Metrics, SinkMetrics};
@@ -38,12 +40,19 @@ pub(super) enum Command {
     Changes {
         sink: SinkId,
         changes: Vec<Change>,
+        places: OwnedSemaphorePermit,
     },
     Quarantine(Quarantined),
     /// Answered when the rows are durable; the answer is dropped with them if there is no room.
     Index {
         rows: Vec<lookup::Row>,
         done: oneshot::Sender<()>,
+    },
+    /// Answered with the job as it stands when the step is durable; the answer is dropped if its sink has enough to do,
+    /// or if there is no room.
+    Step {
+        step: Box<Step>,
+        done: oneshot::Sender<Job>,
     },
     Tick,
     Roster(RosterChange),
@@ -82,9 +91,11 @@ struct Plan {
     events: Vec<Candidate>,
     /// The places of those who handed the events over.
     permits: Vec<OwnedSemaphorePermit>,
-    changes: Vec<(SinkId, Vec<Change>)>,
+    /// With the places of the settlements among them.
+    changes: Vec<(SinkId, Vec<Change>, OwnedSemaphorePermit)>,
     quarantine: Vec<Quarantined>,
     indexes: Vec<(Vec<lookup::Row>, oneshot::Sender<()>)>,
+    steps: Vec<(Box<Step>, oneshot::Sender<Job>)>,
     synced: Vec<oneshot::Sender<()>>,
     roster: Vec<RosterChange>,
     close: Option<oneshot::Sender<()>>,
@@ -98,9 +109,10 @@ impl Plan {
                 self.events.extend(events);
                 self.permits.push(permit);
             }
-            Command::Changes { sink, changes } => self.changes.push((sink, changes)),
+            Command::Changes { sink, changes, places } => self.changes.push((sink, changes, places)),
             Command::Quarantine(message) => self.quarantine.push(message),
             Command::Index { rows, done } => self.indexes.push((rows, done)),
+            Command::Step { step, done } => self.steps.push((step, done)),
             Command::Tick => self.has_tick = true,
             Command::Roster(change) => self.roster.push(change),
             Command::Sync { done } => self.synced.push(done),
@@ -133,7 +145,7 @@ impl Plan {
     }
 
     fn has_changes(&self) -> bool {
-        !self.changes.is_empty() || !self.quarantine.is_empty() || !self.indexes.is_empty()
+        !self.changes.is_empty() || !self.quarantine.is_empty() || !self.indexes.is_empty() || !self.steps.is_empty()
     }
 }
 
@@ -169,6 +181,7 @@ impl Writer {
     /// Commits what has gathered. Events that find no room stay in the plan, and whoever handed them over waits.
     fn commit(&mut self, plan: &mut Plan) -> rusqlite::Result<()> {
         let room = self.room()?;
+        plan.steps.retain(|(step, _)| self.takes(step));
         if room == Room::None {
             plan.indexes.clear();
         }
@@ -186,6 +199,7 @@ impl Writer {
     fn commit_without_room(&mut self, plan: &mut Plan, error: &rusqlite::Error) -> rusqlite::Result<()> {
         self.space.disk_is_full(error);
         plan.indexes.clear();
+        plan.steps.clear();
         self.metrics.store.intake_waits.set(1);
         match self.try_commit(plan, false) {
             Err(error) if is_full(&error) => {
@@ -209,20 +223,23 @@ impl Writer {
         let events = if with_events { std::mem::take(&mut plan.events) } else { Vec::new() };
         let offer = self.accepting.judge(events, now);
         kill_point("store-before-commit");
-        let written = write(&mut self.connection, &mut self.accepting, &offer, plan, now);
-        if let Err(error) = written {
-            let events = self.accepting.take_back(offer);
-            if with_events {
-                plan.events = events;
+        let served: Vec<SinkId> = self.sinks.iter().map(|sink| sink.id).collect();
+        let (connection, accepting) = (&mut self.connection, &mut self.accepting);
+        let steps = match write(connection, accepting, &offer, &Written { plan, served: &served, now }) {
+            Ok(steps) => steps,
+            Err(error) => {
+                let events = self.accepting.take_back(offer);
+                if with_events {
+                    plan.events = events;
+                }
+                return Err(error);
             }
-            return Err(error);
-        }
+        };
         if let Some(newest) = offer.newest() {
             self.vouch.note(newest);
         }
         kill_point("store-after-commit");
-        self.metrics.store.commits.increment();
-        self.metrics.store.commit_micros.add(u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX));
+        self.metrics.store.commits.observe(started.elapsed());
         self.count(plan);
         plan.changes.clear();
         plan.quarantine.clear();
@@ -230,6 +247,7 @@ impl Writer {
             // Whoever no longer waits was aborted.
             let _unwanted = done.send(());
         }
+        self.finish_steps(plan, steps);
         if with_events {
             self.accepting.publish(offer, &self.sinks);
             plan.permits.clear();
@@ -237,10 +255,32 @@ impl Writer {
         Ok(())
     }
 
+    /// Whether there is place for the replays of a step.
+    fn takes(&self, step: &Step) -> bool {
+        let mut has_place = true;
+        for (id, bytes) in step.replay_bytes() {
+            let sink = self.sinks.iter().find(|sink| sink.id == id);
+            has_place &= sink.is_none_or(|sink| sink.has_place_for(bytes));
+        }
+        has_place
+    }
+
+    /// What steps have made wait goes to the sinks, now that it is durable.
+    fn finish_steps(&self, plan: &mut Plan, steps: Vec<(Job, Handed)>) {
+        for ((_, done), (job, handed)) in plan.steps.drain(..).zip(steps) {
+            for sink in &self.sinks {
+                let own = handed.iter().filter(|(id, _)| *id == sink.id);
+                sink.replay(own.map(|(_, replay)| replay.clone()).collect());
+            }
+            // Whoever no longer waits finds the job's row.
+            let _unwanted = done.send(job);
+        }
+    }
+
     /// Brings the sinks' gauges and counts up to date with changes that are durable now.
     fn count(&self, plan: &Plan) {
         self.metrics.intake.quarantined.add(plan.quarantine.len() as u64);
-        for (id, changes) in &plan.changes {
+        for (id, changes, _) in &plan.changes {
             let Some(sink) = self.sinks.iter().find(|sink| sink.id == *id) else { continue };
             changes.iter().for_each(|change| sink.count(change));
         }
@@ -256,24 +296,34 @@ impl Writer {
     }
 }
 
+/// What a commit is made of, beside events.
+struct Written<'a> {
+    plan: &'a Plan,
+    /// The sinks that are configured.
+    served: &'a [SinkId],
+    now: crate::clock::Timestamp,
+}
+
 fn write(
     connection: &mut Connection,
     accepting: &mut Accepting,
     offer: &super::accept::Offer,
-    plan: &Plan,
-    now: crate::clock::Timestamp,
-) -> rusqlite::Result<()> {
+    written: &Written<'_>,
+) -> rusqlite::Result<Vec<(Job, Handed)>> {
+    let Written { plan, served, now } = *written;
     let mut transaction = Transaction::begin(connection)?;
     let new_routes = accepting.write(offer, &mut transaction)?;
-    for (sink, changes) in &plan.changes {
+    for (sink, changes, _) in &plan.changes {
         changes.iter().try_for_each(|change| transaction.change(*sink, change, now))?;
     }
     plan.quarantine.iter().try_for_each(|message| transaction.quarantine(message, now))?;
     plan.indexes.iter().flat_map(|(rows, _)| rows).try_for_each(|row| transaction.index(row))?;
+    // After the changes, so that what was settled by now is seen.
+    let steps = plan.steps.iter().map(|(step, _)| transaction.step(step, served, now)).collect::<Result<_, _>>()?;
     kill_point("store-in-commit");
     transaction.commit()?;
     accepting.learn(new_routes);
-    Ok(())
+    Ok(steps)
 }
 
 /// Where the kill test ends the process; nothing without the feature `failpoints`.
@@ -289,6 +339,20 @@ fn describe(error: rusqlite::Error) -> String {
 impl SinkState {
     fn makes_intake_wait(&self) -> bool {
         self.on_full == OnFull::Wait && self.metrics.pending_bytes.value() > self.backlog_bytes_max
+    }
+
+    /// Replays must neither crowd out what is new, nor be what a backlog expires for.
+    fn has_place_for(&self, bytes: u64) -> bool {
+        !self.bell.is_busy() && self.metrics.pending_bytes.value() + bytes <= self.backlog_bytes_max
+    }
+
+    fn replay(&self, replays: Vec<super::Replay>) {
+        if replays.is_empty() {
+            return;
+        }
+        self.metrics.pending.add(replays.len() as u64);
+        self.metrics.pending_bytes.add(replays.iter().map(|replay| u64::from(replay.waiting.body_bytes)).sum());
+        self.bell.replay(replays);
     }
 
     fn count(&self, change: &Change) {

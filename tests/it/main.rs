@@ -4,7 +4,9 @@
 
 mod amqp;
 mod conformance;
+mod consumers;
 mod editors;
+mod kafka;
 mod receivers;
 mod relay;
 mod schemas;

@@ -1,26 +1,31 @@
-//! `cspr-relay dead-letters`: look at the deliveries that were given up, and make them wait again.
+//! `cspr-relay dead-letters`: look at the deliveries that were given up, and have a running relay replay or drop them.
 //!
-//! Looking works beside a running relay; replaying needs the data directory for itself.
+//! Looking reads the data directory, whether the relay runs or not; acting is done by the relay itself.
 
 mod list;
 mod show;
 
 pub(in crate::cli) use list::as_json as letter_as_json;
 
-use std::io::{self, Write};
+use std::io::Write;
 use std::time::Duration;
 
-use anyhow::{Context, anyhow};
+use anyhow::Context;
+use reqwest::Url;
 
 use super::USAGE;
 use super::data::{Place, Which, which};
+use super::remote::Whom;
+use super::remote::work::{self, How, Words};
+use crate::admin::{LetterFilterRequest, OrderRequest};
 use crate::clock::Clock;
 use crate::config::{SinkName, duration};
 use crate::event::EventId;
-use crate::store::{DeadLetters, LetterFilter, OpenError, ReplayReport, dead_letters};
+use crate::store::{LetterFilter, dead_letters};
 
 /// The exit code of `show` for a letter that does not exist.
 const NOT_FOUND: u8 = 1;
+const NOUNS: (&str, &str) = ("dead letter", "dead letters");
 
 /// Look at the deliveries that were given up, and send them again
 ///
@@ -59,17 +64,63 @@ enum Verb {
         #[arg(long)]
         json: bool,
     },
-    /// Make them wait again, due at once at the next start; the relay must be stopped
+    /// Have the running relay send them again; they keep their event ids
     Replay {
         #[command(flatten)]
-        filters: Filters,
-        /// Only this event
-        #[arg(long, value_name = "EVENT_ID")]
-        id: Option<EventId>,
-        /// Only say what would be done
+        choice: Choice,
+        /// Leave those alone that a newer event of their token has followed to the same sink
         #[arg(long)]
-        dry_run: bool,
+        skip_superseded: bool,
+        /// At most so many in a second
+        #[arg(long, value_name = "LETTERS")]
+        rate: Option<u32>,
+        #[command(flatten)]
+        how: How,
     },
+    /// Have the running relay let go of them for good
+    Drop {
+        #[command(flatten)]
+        choice: Choice,
+        #[command(flatten)]
+        how: How,
+    },
+}
+
+/// Which letters a running relay is to do something with.
+#[derive(Clone, Debug, clap::Args)]
+struct Choice {
+    /// Only those of this sink
+    #[arg(long)]
+    sink: Option<String>,
+    /// Only those that this route matched
+    #[arg(long)]
+    route: Option<String>,
+    /// Only those with this cause, such as server, timeout, refused
+    #[arg(long)]
+    cause: Option<String>,
+    /// Only those of this contract package
+    #[arg(long, value_name = "HASH")]
+    package: Option<String>,
+    /// Only those of this token id
+    #[arg(long, value_name = "TOKEN_ID")]
+    token: Option<String>,
+    /// Only this event
+    #[arg(long, value_name = "EVENT_ID")]
+    id: Option<EventId>,
+    /// Only those given up at least this long ago, such as 1h
+    #[arg(long, value_name = "DURATION")]
+    older_than: Option<String>,
+    /// Where the relay's admin side is, if not at admin.listen, such as `http://localhost:9464`
+    #[arg(long, value_name = "URL")]
+    url: Option<Url>,
+}
+
+impl From<Choice> for LetterFilterRequest {
+    fn from(choice: Choice) -> Self {
+        let Choice { sink, route, cause, package, token, id, older_than, url: _ } = choice;
+        let event = id.map(|id| id.to_string());
+        Self { sink, route, cause, contract_package: package, token_id: token, event, older_than }
+    }
 }
 
 #[derive(Clone, Debug, clap::Args)]
@@ -100,28 +151,42 @@ fn name(sink: String) -> SinkName {
 }
 
 /// Does what the verb says and gives the exit code.
-pub(crate) fn run(args: Args, out: &mut impl Write, errors: &mut impl Write) -> anyhow::Result<u8> {
-    let Some(path) = args.place.directory(errors)? else { return Ok(USAGE) };
+pub(crate) async fn run(args: Args, out: &mut impl Write, errors: &mut impl Write) -> anyhow::Result<u8> {
+    let Args { verb, place } = args;
+    let code = match verb {
+        Verb::Replay { choice, skip_superseded, rate, how } => {
+            let Some(relay) = Whom::new(place.config(), choice.url.clone()).relay(errors)? else { return Ok(USAGE) };
+            let order = OrderRequest::ReplayDeadLetters { filter: choice.into(), skip_superseded, rate };
+            work::run(&relay, order, Words { nouns: NOUNS, done: "replayed" }, &how, out).await?
+        }
+        Verb::Drop { choice, how } => {
+            let Some(relay) = Whom::new(place.config(), choice.url.clone()).relay(errors)? else { return Ok(USAGE) };
+            let order = OrderRequest::DropDeadLetters { filter: choice.into() };
+            work::run(&relay, order, Words { nouns: NOUNS, done: "dropped" }, &how, out).await?
+        }
+        Verb::List { .. } | Verb::Show { .. } => look(verb, place, out, errors)?,
+    };
+    out.flush()?;
+    Ok(code)
+}
+
+fn look(verb: Verb, place: Place, out: &mut impl Write, errors: &mut impl Write) -> anyhow::Result<u8> {
+    let Some(path) = place.directory(errors)? else { return Ok(USAGE) };
     let letters = dead_letters(&path).with_context(|| format!("looking for dead letters in {}", path.display()))?;
-    let clock = Clock::default();
-    match args.verb {
+    let now = Clock::default().now();
+    match verb {
         Verb::List { filters, limit, json } => {
-            list::run(&letters, &filters.into(), clock.now(), &list::Form { limit, is_json: json }, out)?;
+            list::run(&letters, &filters.into(), now, &list::Form { limit, is_json: json }, out)?;
         }
         Verb::Show { which, sink, json } => {
             let filter = LetterFilter { sink: sink.map(name), ..of(which) };
-            if !show::run(&letters, &filter, clock.now(), json, out)? {
+            if !show::run(&letters, &filter, now, json, out)? {
                 writeln!(errors, "There is no such dead letter.")?;
                 return Ok(NOT_FOUND);
             }
         }
-        Verb::Replay { filters, id, dry_run } => {
-            let filter = LetterFilter { id, ..filters.into() };
-            let report = replay(&letters, &filter, &clock, !dry_run)?;
-            tell(&report, dry_run, out)?;
-        }
+        Verb::Replay { .. } | Verb::Drop { .. } => {}
     }
-    out.flush()?;
     Ok(0)
 }
 
@@ -130,36 +195,6 @@ fn of(which: Which) -> LetterFilter {
         Which::Id(id) => LetterFilter { id: Some(id), ..LetterFilter::default() },
         Which::Sequence(seq) => LetterFilter { seq: Some(seq), ..LetterFilter::default() },
     }
-}
-
-fn replay(letters: &DeadLetters, filter: &LetterFilter, clock: &Clock, apply: bool) -> anyhow::Result<ReplayReport> {
-    letters.replay(filter, clock, apply).map_err(|error| match error {
-        OpenError::Locked { path, holder } => anyhow!(
-            "the data directory {} is in use by a relay ({holder}): stop the relay first, replay, and start it again",
-            path.display()
-        ),
-        other => anyhow::Error::new(other).context("replaying"),
-    })
-}
-
-fn tell(report: &ReplayReport, is_dry: bool, out: &mut impl Write) -> io::Result<()> {
-    let ReplayReport { replayed, superseded, skipped } = *report;
-    let (noun, wait) = if replayed == 1 { ("letter", "waits") } else { ("letters", "wait") };
-    match is_dry {
-        true => writeln!(out, "{replayed} dead {noun} would wait again.")?,
-        false => writeln!(out, "{replayed} dead {noun} {wait} again for the next start of the relay.")?,
-    }
-    if superseded > 0 {
-        writeln!(
-            out,
-            "{superseded} of them are superseded: a newer event of the same token went to the same sink since; a \
-             receiver that goes by the sequence ignores the older one."
-        )?;
-    }
-    if skipped > 0 {
-        writeln!(out, "{skipped} were skipped: they are waiting already.")?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -189,26 +224,13 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_directory_without_a_store_is_an_error_that_names_it() {
+    #[tokio::test]
+    async fn a_directory_without_a_store_is_an_error_that_names_it() {
         let directory = tempfile::tempdir().unwrap();
         let line = ["x", "list", "--data", directory.path().to_str().unwrap()];
         let args = Command::try_parse_from(line).unwrap().letters;
-        let error = format!("{:#}", run(args, &mut Vec::new(), &mut Vec::new()).unwrap_err());
+        let error = format!("{:#}", run(args, &mut Vec::new(), &mut Vec::new()).await.unwrap_err());
         assert!(error.contains(directory.path().to_str().unwrap()), "{error}");
         assert!(std::fs::read_dir(directory.path()).unwrap().next().is_none(), "looking leaves nothing behind");
-    }
-
-    #[test]
-    fn a_replay_says_what_it_did() {
-        let report = ReplayReport { replayed: 3, superseded: 1, skipped: 2 };
-        for (is_dry, begin) in
-            [(true, "3 dead letters would wait again.\n1 of"), (false, "3 dead letters wait again f")]
-        {
-            let mut out = Vec::new();
-            tell(&report, is_dry, &mut out).unwrap();
-            let text = String::from_utf8(out).unwrap();
-            assert!(text.starts_with(begin) && text.contains("2 were skipped"), "{text}");
-        }
     }
 }

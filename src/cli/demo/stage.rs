@@ -11,8 +11,8 @@ use reqwest::Url;
 
 use crate::cli::listen::shown;
 use crate::config::{
-    BacklogConfig, Condition, Config, DeadLettersConfig, DedupConfig, EgressConfig, Format, IdentityRule, Key,
-    MatchConfig, Ordering, PushDown, RetryConfig, RouteConfig, Schedule, Secret, SinkConfig, SinkKind, SinkName,
+    AdminConfig, BacklogConfig, Condition, Config, DeadLettersConfig, DedupConfig, EgressConfig, Format, IdentityRule,
+    Key, MatchConfig, Ordering, PushDown, RetryConfig, RouteConfig, Schedule, Secret, SinkConfig, SinkKind, SinkName,
     SourceConfig, StoreConfig, TlsConfig, WebhookConfig,
 };
 use crate::emulator::receiver::{self, Answer, Behaviour, Keeps, Observer, Received, Receiver, When};
@@ -117,6 +117,7 @@ impl Stage {
             },
             dead_letters: DeadLettersConfig { retention: DAY, max_bytes: 1 << 28 },
             egress: EgressConfig::default(),
+            admin: AdminConfig { listen: LOOPBACK, token: None },
             sinks,
             routes: routes(),
             tests: Vec::new(),
@@ -155,6 +156,7 @@ fn sink(url: Url, secret: &str, schedule: Vec<Duration>) -> SinkConfig {
         format: Format::Raw,
         retry: RetryConfig { schedule: Schedule::Listed(schedule), jitter: 0.2 },
         concurrency: 16,
+        rate_limit: None,
         ordering: Ordering::Lane,
         backlog: BacklogConfig { max_bytes: 1 << 28, on_full: crate::config::OnFull::Expire },
     }

@@ -19,7 +19,7 @@ use anyhow::Context;
 use super::USAGE;
 use super::data::{Place, Which, which};
 use crate::config::hash;
-use crate::store::{Events, events};
+use crate::store::{Events, Token, events};
 
 /// The exit code when there is no such event.
 const NOT_FOUND: u8 = 1;
@@ -93,7 +93,8 @@ fn look_up(events: &Events, verb: Verb, out: &mut impl Write) -> anyhow::Result<
         Verb::Token { package, token_id, limit, json } => {
             // One more than is shown says whether there are more.
             let limit = usize::from(limit);
-            let found = events.find_token(&package, &token_id, limit + 1)?;
+            let found =
+                events.find_token(Token { contract_package: &package, token_id: &token_id }, None, limit + 1)?;
             let mut histories = Vec::new();
             for seq in found.iter().take(limit) {
                 histories.extend(events.history(*seq)?);

@@ -54,6 +54,7 @@ fn candidate(store: &Store, deploy: u64) -> Candidate {
         facts: decoded.facts,
         body: body.into(),
         targets: ["crm", "audit", "mail", "log"].map(target).into(),
+        quarantine: None,
     }
 }
 

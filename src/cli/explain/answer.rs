@@ -3,14 +3,23 @@
 use super::known::Known;
 use crate::event::{Decoded, Network, Stream};
 use crate::route::{Explained, SinkMatch};
+use crate::sink::Part;
+
+/// A sink that would get the message.
+pub(super) struct Destination {
+    /// With the routes that lead there.
+    pub(super) sink: SinkMatch,
+    /// What the sink would make of it, as far as that differs from event to event.
+    pub(super) parts: Vec<Part>,
+}
 
 pub(super) struct Answer<'r> {
     pub(super) network: Network,
     pub(super) stream: Stream,
     pub(super) decoded: Decoded,
     pub(super) known: Known,
-    /// The sinks that would get it, with the routes that lead there.
-    pub(super) sinks: Vec<SinkMatch>,
+    /// The sinks that would get it.
+    pub(super) sinks: Vec<Destination>,
     pub(super) routes: Vec<Explained<'r>>,
 }
 

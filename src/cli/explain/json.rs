@@ -4,10 +4,11 @@ use std::io::{self, Write};
 
 use serde_json::{Map, Value, json};
 
-use super::answer::Answer;
+use super::answer::{Answer, Destination};
 use super::known::Known;
 use crate::cli::listen::escaped_in_json;
-use crate::route::{Explained, Failure, SinkMatch};
+use crate::route::{Explained, Failure};
+use crate::sink::Part;
 
 pub(super) fn write(answer: &Answer<'_>, out: &mut impl Write) -> io::Result<()> {
     let identity: Map<String, Value> =
@@ -33,10 +34,17 @@ fn duplicate(known: Known) -> Value {
     }
 }
 
-/// What a sink would get. What its templates make of the event belongs here as well.
-fn sink(sink: &SinkMatch) -> Value {
+/// What a sink would get: each text of its own in `rendered`, or why it would reject the event in `rejected`.
+fn sink(Destination { sink, parts }: &Destination) -> Value {
     let routes: Vec<&str> = sink.routes.iter().map(|route| &**route).collect();
-    json!({ "name": &*sink.sink.0, "routes": routes })
+    let (mut rendered, mut rejected) = (Map::new(), Map::new());
+    for Part { name, text } in parts {
+        match text {
+            Ok(text) => rendered.insert(name.clone(), text.as_str().into()),
+            Err(reason) => rejected.insert(name.clone(), reason.as_str().into()),
+        };
+    }
+    json!({ "name": &*sink.sink.0, "routes": routes, "rendered": rendered, "rejected": rejected })
 }
 
 fn route(route: &Explained<'_>) -> Value {

@@ -2,7 +2,7 @@
 
 use crate::config::IdentityRule;
 use crate::event::{Decoded, Stream};
-use crate::store::Events;
+use crate::store::{Events, Token};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Known {
@@ -37,7 +37,7 @@ fn same_deploy(store: &Events, stream: Stream, decoded: &Decoded) -> anyhow::Res
     let (Some(package), Some(token), Some(_)) = (&facts.contract_package, &facts.token_id, &facts.deploy_hash) else {
         return Ok(None);
     };
-    for sequence in store.find_token(package, token, TOKEN_EVENTS_MAX)? {
+    for sequence in store.find_token(Token { contract_package: package, token_id: token }, None, TOKEN_EVENTS_MAX)? {
         let history = store.history(sequence)?.filter(|history| history.stream == stream);
         let deploy = history.and_then(|history| history.facts?.deploy_hash);
         if deploy == facts.deploy_hash {

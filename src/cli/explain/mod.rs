@@ -12,17 +12,22 @@ mod text;
 
 use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::Context;
+use bytes::Bytes;
 
 use super::data::{Which, which};
 use super::{FAILED, USAGE};
+use crate::clock::Timestamp;
 use crate::config::{self, Config};
-use crate::event::{Malformed, Stream, decode};
-use crate::route::Router;
+use crate::event::{Decoded, Delivery, Event, Malformed, Occasion, Origin, Sequence, Stream, decode};
+use crate::route::{Router, SinkMatch};
+use crate::sink::preview;
 use crate::store::{Events, OpenError, events};
 
-use answer::Answer;
+use answer::{Answer, Destination};
+use known::Known;
 use messages::Message;
 
 /// Say for each route whether it matches an event, or which condition failed
@@ -163,9 +168,32 @@ impl Explaining {
         };
         let known = known::look_up(self.store.as_ref(), self.config.dedup.identity, stream, &decoded);
         let known = known.context("reading the store")?;
-        let sinks = self.router.route(stream, &decoded.facts, body).sinks;
+        let matched = self.router.route(stream, &decoded.facts, body).sinks;
+        let event = Arc::new(self.event(stream, &decoded, known).context("reading the store")?);
+        let sinks = matched.into_iter().map(|sink| self.destination(sink, &event)).collect();
         let routes = self.router.explain(stream, &decoded.facts, body);
         Ok(Ok(Answer { network, stream, decoded, known, sinks, routes }))
+    }
+
+    /// The event as sinks would see it. Before it is accepted it has no sequence, for which zeros stand.
+    fn event(&self, stream: Stream, decoded: &Decoded, known: Known) -> anyhow::Result<Event> {
+        let accepted = match (known, &self.store) {
+            (Known::Accepted(number), Some(store)) => store.history(number)?,
+            _ => None,
+        };
+        let unaccepted = (Sequence { epoch: 0, number: 0 }, Origin::default(), Timestamp(0));
+        let (sequence, origin, accepted_at) =
+            accepted.map_or(unaccepted, |history| (history.sequence, history.origin, history.accepted_at));
+        let (id, facts) = (decoded.identity.id, decoded.facts.clone());
+        let network = self.config.source.network;
+        Ok(Event { id, sequence, network, stream, origin, accepted_at, facts, body: Bytes::new() })
+    }
+
+    fn destination(&self, sink: SinkMatch, event: &Arc<Event>) -> Destination {
+        let routes = sink.routes.clone().into();
+        let delivery = Delivery { event: Arc::clone(event), routes, attempt: 1, occasion: Occasion::Live };
+        let parts = self.config.sinks.get(&sink.sink).map(|config| preview(config, &delivery)).unwrap_or_default();
+        Destination { sink, parts }
     }
 
     fn print(&self, place: usize, answer: &Answer<'_>, format: Format, out: &mut impl Write) -> std::io::Result<()> {

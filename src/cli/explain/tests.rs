@@ -78,6 +78,7 @@ async fn accept(home: &Path, body: &str) {
         facts: decoded.facts,
         body: body.to_owned().into(),
         targets: vec![(store.sink_id(&SinkName("bus".into())).unwrap(), routes)],
+        quarantine: None,
     };
     store.accept(vec![candidate]).await.unwrap();
     drop(queues);
@@ -161,13 +162,65 @@ fn json_says_the_same_and_can_be_narrowed_to_routes() {
     let answer: Value = serde_json::from_str(&out).unwrap();
     let expected = serde_json::json!([{ "name": "dear", "matched": true, "sinks": ["bus", "hook"], "failure": null }]);
     assert_eq!(answer["routes"], expected);
-    let expected =
-        serde_json::json!([{ "name": "bus", "routes": ["all", "dear"] }, { "name": "hook", "routes": ["dear"] }]);
-    assert_eq!(answer["sinks"], expected);
+    let expected = serde_json::json!([["bus", ["all", "dear"]], ["hook", ["dear"]]]);
+    let sinks = answer["sinks"].as_array().unwrap();
+    let sinks: Vec<Value> = sinks.iter().map(|sink| serde_json::json!([sink["name"], sink["routes"]])).collect();
+    assert_eq!(Value::from(sinks), expected);
     assert_eq!(answer["identity"]["token_id"], "11\u{202e}9");
     assert!(!out.contains('\u{202e}'));
     let (code, _, errors) = explain(home.path(), &["--route", "deer"], "");
     assert_eq!((code, errors.as_str()), (2, "there is no route `deer`\n"));
+}
+
+/// Sinks of every kind, with templates.
+const TEMPLATES: &str = r#"
+source: { network: testnet, api_key: '${NONE:-x}' }
+store: { path: nowhere }
+sinks:
+  bus:
+    kafka:
+      { brokers: ['127.0.0.1:1'], topic: 'nft.{{ action }}', headers: { x-to: '{{ owner }}', x-env: prod } }
+  keyed: { kafka: { brokers: ['127.0.0.1:1'], topic: nft, key: '{{ route }}/{{ sequence }}' } }
+  rabbit:
+    amqp: { uri: 'amqp://127.0.0.1', username: relay, password: '${NONE:-x}', exchange: 'nft.{{ action }}', routing_key: '{{ token_id }}' }
+  hook: { webhook: { url: 'http://127.0.0.1', headers: { x-token: '{{ token_id }}' } } }
+routes:
+  first: { match: all, sinks: [bus, keyed, rabbit, hook] }
+"#;
+
+#[tokio::test]
+async fn templates_are_filled_in_as_the_sinks_do_it() {
+    let home = tempfile::tempdir().unwrap();
+    let data = home.path().join("data");
+    let yaml = TEMPLATES.replace("nowhere", data.to_str().unwrap());
+    std::fs::write(home.path().join("relay.yaml"), yaml).unwrap();
+    let message = message("1", r#"{"deploy_hash":"d1"}"#);
+    let (code, out, errors) = explain(home.path(), &[], &message);
+    assert_eq!((code, errors.as_str()), (0, ""));
+    let expected = format!(
+        "sink       bus, by first\n\
+         \x20          topic: nft.created\n\
+         \x20          key: {PACKAGE}:11\\u{{202e}}9\n\
+         \x20          headers.x-to: rejected, the event has no `owner`, which a template of this sink names\n\
+         sink       keyed, by first\n\
+         \x20          topic: nft\n\
+         \x20          key: first/000000000000-0000000000000000\n\
+         sink       rabbit, by first\n\
+         \x20          exchange: nft.created\n\
+         \x20          routing_key: 11\\u{{202e}}9\n\
+         sink       hook, by first\n\
+         \x20          headers.x-token: 11%E2%80%AE9\n"
+    );
+    assert!(out.contains(&expected), "{out}");
+    accept(home.path(), &message).await;
+    let (_, out, _) = explain(home.path(), &["--format", "json"], &message);
+    let sinks = &serde_json::from_str::<Value>(&out).unwrap()["sinks"];
+    assert_eq!(sinks[0]["rejected"].as_object().unwrap().keys().collect::<Vec<_>>(), ["headers.x-to"]);
+    let key = sinks[1]["rendered"]["key"].as_str().unwrap();
+    assert!(
+        key.starts_with("first/0") && key.ends_with("-0000000000000001") && !key.contains("/000000000000-"),
+        "{key}"
+    );
 }
 
 #[test]

@@ -2,11 +2,12 @@
 
 use std::io::{self, Write};
 
-use super::answer::Answer;
+use super::answer::{Answer, Destination};
 use super::known::Known;
 use crate::cli::listen::shown;
 use crate::config::RouteConfig;
-use crate::route::{Explained, Failure, SinkMatch};
+use crate::route::{Explained, Failure};
+use crate::sink::Part;
 
 /// Of a text out of a message or a list.
 const CHARS_MAX: usize = 2000;
@@ -29,9 +30,13 @@ pub(super) fn write(answer: &Answer<'_>, all: &[RouteConfig], out: &mut impl Wri
     write_others(answer, all, out)
 }
 
-/// What a sink would get. What its templates make of the event belongs below this line.
-fn write_sink(SinkMatch { sink, routes }: &SinkMatch, out: &mut impl Write) -> io::Result<()> {
-    writeln!(out, "sink       {sink}, by {}", routes.join(", "))
+/// What a sink would get; or why it would refuse it, so that it would become a dead letter at once.
+fn write_sink(Destination { sink, parts }: &Destination, out: &mut impl Write) -> io::Result<()> {
+    writeln!(out, "sink       {}, by {}", sink.sink, sink.routes.join(", "))?;
+    parts.iter().try_for_each(|Part { name, text }| match text {
+        Ok(text) => writeln!(out, "           {name}: {}", shown(text, CHARS_MAX)),
+        Err(reason) => writeln!(out, "           {name}: rejected, {reason}"),
+    })
 }
 
 fn duplicate(answer: &Answer<'_>) -> String {

@@ -15,7 +15,7 @@ use crate::cli::dead_letters::letter_as_json;
 use crate::cli::events::{event_as_json, printable};
 use crate::clock::Timestamp;
 use crate::config::{SinkName, hash};
-use crate::store::{self, Body, History, Kept, LetterFilter};
+use crate::store::{self, Body, History, LetterFilter, QuarantinedMessage};
 
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Args {
@@ -114,15 +114,20 @@ fn dead_letters(args: &Args, path: &Path, out: &mut impl Write) -> anyhow::Resul
 }
 
 fn quarantine(args: &Args, path: &Path, out: &mut impl Write) -> anyhow::Result<u64> {
-    let mut outcome = Ok(());
-    let damaged = store::quarantine(path, |kept| {
-        if kept.number > args.after && args.means(kept.at, kept.stream.as_str()) {
-            let Kept { number, at, stream, reason, body } = &kept;
-            let fields = json!({ "number": number, "at": at.to_string(), "stream": stream.as_str(), "reason": reason });
-            outcome = line(fields, Some(body), args.messages, out);
+    let (mut outcome, mut damaged) = (Ok(()), 0);
+    let show = |message: QuarantinedMessage| {
+        let QuarantinedMessage { number, content } = message;
+        match content.as_ref().filter(|content| args.means(content.at, content.stream.as_str())) {
+            Some(content) => {
+                let (at, stream, reason) = (content.at.to_string(), content.stream.as_str(), &content.reason);
+                let fields = json!({ "number": number, "at": at, "stream": stream, "reason": reason });
+                outcome = line(fields, Some(&content.body), args.messages, out);
+            }
+            None => damaged += u64::from(content.is_none()),
         }
         outcome.is_ok()
-    })?;
+    };
+    store::quarantine(path)?.each(args.after, show).context("reading the quarantine")?;
     outcome?;
     Ok(damaged)
 }

@@ -156,6 +156,12 @@ impl KafkaConnection {
         defaults
     }
 
+    /// The present contents of the certificates and keys that are named, as far as they can be read.
+    pub(crate) fn files(&self) -> Vec<Vec<u8>> {
+        let named = self.properties.iter().filter(|(name, _)| properties::is_file(name));
+        named.filter_map(|(_, path)| std::fs::read(path.current().expose_secret()).ok()).collect()
+    }
+
     /// The present values of what nobody may see.
     pub(crate) fn secrets(&self) -> impl Iterator<Item = SecretString> {
         let properties = self.properties.iter().filter(|(name, _)| properties::is_secret(name));

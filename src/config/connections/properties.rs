@@ -81,7 +81,7 @@ fn property(name: &str, key: &Place<'_>, place: &Place<'_>, node: &Text, is_weak
     }
     let is_secret = is_secret(name);
     let mut value = place.secret(node, !is_secret)?;
-    if FILES.contains(&name) {
+    if is_file(name) {
         value = readable(place, &value)?;
     }
     let text = value.current();
@@ -93,6 +93,11 @@ fn property(name: &str, key: &Place<'_>, place: &Place<'_>, node: &Text, is_weak
 /// Whether nobody may see the values of this property.
 pub(super) fn is_secret(name: &str) -> bool {
     SECRET_WORDS.iter().any(|word| name.contains(word))
+}
+
+/// Whether this property names a file.
+pub(super) fn is_file(name: &str) -> bool {
+    FILES.contains(&name)
 }
 
 /// The path of a file, relative to the file that it is written in.

@@ -3,6 +3,7 @@
 mod amqp;
 mod headers;
 mod kafka;
+mod rate;
 mod retry;
 mod tls;
 mod webhook;
@@ -23,6 +24,7 @@ pub use amqp::{AmqpBroker, AmqpConfig, AmqpLogin, ExchangeConfig, ExchangeType, 
 pub use headers::HeaderText;
 pub use kafka::KafkaConfig;
 pub(crate) use kafka::{TOPIC_BYTES_MAX, is_legal_in_topics};
+pub use rate::RateLimit;
 pub use retry::{RetryConfig, Schedule};
 pub use tls::{ClientCertificate, TlsConfig};
 pub use webhook::WebhookConfig;
@@ -45,6 +47,7 @@ pub struct SinkConfig {
     pub retry: RetryConfig,
     /// Attempts under way at once, at least 1.
     pub concurrency: usize,
+    pub rate_limit: Option<RateLimit>,
     pub ordering: Ordering,
     pub backlog: BacklogConfig,
 }
@@ -75,8 +78,17 @@ impl SinkConfig {
 }
 
 impl SinkKind {
-    /// A message bus takes a whole stream in one piece and confirms it in batches, so what a webhook would call a
-    /// load test is its normal day.
+    /// The key that stands for it.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Webhook(_) => "webhook",
+            Self::Kafka(_) => "kafka",
+            Self::Amqp(_) => "amqp",
+            Self::Stdout => "stdout",
+        }
+    }
+
+    /// A message bus is tried until a time is over, for it is down as a whole or not at all.
     fn is_bus(&self) -> bool {
         matches!(self, Self::Kafka(_) | Self::Amqp(_))
     }
@@ -121,8 +133,11 @@ pub enum OnFull {
 /// More would be a load test, or for a bus a waste of memory.
 const CONCURRENCY_MAX: usize = 1_000;
 const CONCURRENCY: usize = 16;
-/// Enough to fill the batches of a bus while others are on their way.
-const CONCURRENCY_OF_A_BUS: usize = 1_000;
+/// Enough to fill the batches of a producer while others are on their way.
+const CONCURRENCY_OF_KAFKA: usize = 1_000;
+/// Each attempt has a channel of its own, and with many channels the client and the broker spend their time on those:
+/// twice the CPU per event at a thousand, for no more events.
+const CONCURRENCY_OF_AMQP: usize = 128;
 
 const FORMATS: [(&str, Format); 3] =
     [("raw", Format::Raw), ("cloudevents", Format::CloudEvents), ("cloudevents_binary", Format::CloudEventsBinary)];
@@ -139,6 +154,7 @@ shape! {
         format: NoMapping = Form::words(|| words_of(&FORMATS)),
         retry: retry::Retry,
         concurrency: NoMapping = Form::number(1, CONCURRENCY_MAX),
+        rate_limit: NoMapping = Form::pattern(RateLimit::PATTERN),
         ordering: NoMapping = Form::words(|| words_of(&ORDERING)),
         backlog: Backlog,
     }
@@ -169,12 +185,17 @@ fn sink(place: &Place<'_>, name: &str, sink: Sink, connections: &Connections<'_>
     let destinations = Destinations { webhook: sink.webhook, kafka: sink.kafka, amqp: sink.amqp, stdout: sink.stdout };
     let kind = kind(place, destinations, &own, connections);
     let is_bus = kind.as_ref().is_some_and(SinkKind::is_bus);
-    let concurrency = if is_bus { CONCURRENCY_OF_A_BUS } else { CONCURRENCY };
+    let concurrency = match &kind {
+        Some(SinkKind::Kafka(_)) => CONCURRENCY_OF_KAFKA,
+        Some(SinkKind::Amqp(_)) => CONCURRENCY_OF_AMQP,
+        Some(SinkKind::Webhook(_) | SinkKind::Stdout) | None => CONCURRENCY,
+    };
     let format = format(place, sink.format, kind.as_ref());
     Some(SinkConfig {
         format,
         retry: retry::retry(place, sink.retry, is_bus),
         concurrency: place.number("concurrency", sink.concurrency, 1..=CONCURRENCY_MAX, concurrency),
+        rate_limit: place.parse("rate_limit", sink.rate_limit, RateLimit::parse),
         ordering: place.choice("ordering", sink.ordering, &ORDERING).unwrap_or_default(),
         backlog: backlog(place, sink.backlog),
         kind: kind?,

@@ -1,32 +1,35 @@
 //! The loop of one sink: claim, send, settle.
 //!
 //! Woken by an attempt that ended, a page that was read, the bell of the store, a change of the setup, the time of a
-//! due delivery, a probe or the end of a pause. Stopped by the drain: it then claims nothing more, waits for what is in flight (the abort
+//! due delivery, a probe or the end of a slow-down, an order of the operator. Stopped by the drain: it then claims nothing more, waits for what is in flight (the abort
 //! bounds that) and records the rest. Ends early if the store has stopped. In flight are at most `concurrency`
 //! attempts, each a task of its own, so that one that panics is one failed attempt.
 
+mod attempt;
+
 use std::future::Future;
-use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use futures_util::FutureExt;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::Setup;
-use super::breaker::{Breaker, Sign};
+use super::breaker::Sign;
+use super::gate::Gate;
 use super::queue::{Now, Queue, Work};
 use super::retry::{Verdict, judge};
+use super::{Order, Setup, Shown};
 use crate::clock::Clock;
 use crate::config::{OnFull, SinkConfig, SinkName};
-use crate::event::Delivery;
 use crate::metrics::SinkMetrics;
-use crate::sink::{Cause, Failure, Outcome, Sink};
-use crate::store::{Attempt, Change, End, Page, SinkStore, Stopped};
+use crate::sink::{Failure, Outcome, Sink};
+use crate::store::{Attempt, Change, End, Page, Paused, PausedBy, SinkStore, Stopped};
+use attempt::{Ended, attempt};
+
+pub(super) use attempt::deliver;
 
 /// Deliveries read at a time, beyond what is needed at once.
 const PAGE: usize = 256;
@@ -45,31 +48,25 @@ pub(super) struct Group {
     pub(super) sink: Arc<dyn Sink>,
     /// What `config` and `sink` are to be from now on.
     pub(super) changes: watch::Receiver<Setup>,
+    pub(super) orders: mpsc::Receiver<Order>,
+    pub(super) gate: Gate,
     pub(super) store: Arc<SinkStore>,
     pub(super) queue: Queue,
     pub(super) clock: Clock,
     pub(super) metrics: Arc<SinkMetrics>,
+    /// Why it is paused, for whoever asks.
+    pub(super) shown: Shown,
     pub(super) state: State,
 }
 
 /// What the loop keeps beside the queue.
 #[derive(Default)]
 pub(super) struct State {
-    breaker: Breaker,
-    /// The destination asked for a pause until then.
-    paused_until: Option<Instant>,
-    /// The destination is gone: nothing more is attempted by this process.
-    is_gone: bool,
+    /// The last attempt to be started was a replay: now it is the others' turn.
+    was_replay: bool,
     attempts: JoinSet<Ended>,
     fetch: Option<Fetch>,
     looked_at: Option<Instant>,
-}
-
-/// An attempt that came to its end.
-struct Ended {
-    seq: u64,
-    number: u32,
-    outcome: Outcome,
 }
 
 impl Group {
@@ -86,6 +83,10 @@ impl Group {
             }
             if !is_draining {
                 self.expire().await?;
+            }
+            // Before others are started, so that what may be repeated after a crash is bounded.
+            self.record().await?;
+            if !is_draining {
                 self.start_attempts();
                 self.start_fetch();
             }
@@ -97,19 +98,42 @@ impl Group {
                 page = fetched(&mut self.state.fetch) => self.fetched(page?),
                 () = self.store.rung(), if !is_draining => {}
                 () = changed(&mut self.changes), if !is_draining => self.change_setup(),
+                order = ordered(&mut self.orders), if !is_draining => self.obey(order).await?,
                 () = tokio::time::sleep_until(wakes_at), if !is_draining => {}
                 () = drain.cancelled(), if !is_draining => {}
             }
         }
     }
 
-    /// A corrected sink deserves to be tried at once, whatever became of the last one.
+    /// A destination that was gone is corrected by that; a pause by an operator stays.
     fn change_setup(&mut self) {
         let Setup { config, sink } = self.changes.borrow_and_update().clone();
         (self.config, self.sink) = (config, sink);
-        self.state.breaker = Breaker::default();
-        self.state.paused_until = None;
-        self.state.is_gone = false;
+        self.gate.renew(self.config.rate_limit, Instant::now());
+        if self.gate.paused().is_some_and(|paused| paused.by == PausedBy::Destination) {
+            self.set_paused(None);
+        }
+    }
+
+    /// Does as the operator says; the answer is given when it is durable.
+    async fn obey(&mut self, order: Order) -> Result<(), Stopped> {
+        let Order { paused, done } = order;
+        let before = self.set_paused(paused);
+        self.store.record_durably(self.queue.take_changes()).await?;
+        // Whoever no longer waits has given up on the answer, not on the order.
+        let _unwanted = done.send(before);
+        Ok(())
+    }
+
+    /// Pauses or resumes, from the next commit on for good; what was before.
+    fn set_paused(&mut self, paused: Option<Paused>) -> Option<Paused> {
+        self.queue.record(paused.clone().map_or(Change::Resume, Change::Pause));
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&paused);
+        let before = self.gate.set_paused(paused);
+        if before.is_some() {
+            self.queue.renew_blocking(self.now());
+        }
+        before
     }
 
     fn now(&self) -> Now {
@@ -157,27 +181,48 @@ impl Group {
 
     fn start_attempts(&mut self) {
         let now = self.now();
-        if self.state.is_gone || self.state.paused_until.is_some_and(|until| until > now.instant) {
-            return;
-        }
+        self.queue.add_replays(self.store.take_replays());
         while self.queue.in_flight_count() < self.config.concurrency {
-            if !self.queue.has_next(now) || !self.state.breaker.admit(now.instant) {
-                return;
+            if !self.has_work(now) || !self.gate.admit(now.instant) {
+                break;
             }
-            let Some(work) = self.queue.next(now) else {
-                self.state.breaker.cancel_probe(now.instant);
-                return;
+            let Some(work) = self.next_work(now) else {
+                self.gate.cancel(now.instant);
+                break;
             };
+            self.gate.started(now.instant);
             let (store, sink) = (Arc::clone(&self.store), Arc::clone(&self.sink));
             self.state.attempts.spawn(attempt(store, sink, work));
         }
+        self.store.tell_waiting(self.queue.waiting_count());
+    }
+
+    fn has_work(&self, now: Now) -> bool {
+        self.queue.has_next(now) || (self.queue.has_replay() && self.may_replay())
+    }
+
+    /// Replays take turns with what is new and due, and at most half of the places, so that what comes meanwhile finds
+    /// one free.
+    fn next_work(&mut self, now: Now) -> Option<Work> {
+        let replay = |queue: &mut Queue, may: bool| if may { queue.next_replay(now) } else { None };
+        let may_replay = self.may_replay();
+        let work = if self.state.was_replay {
+            self.queue.next(now).or_else(|| replay(&mut self.queue, may_replay))
+        } else {
+            replay(&mut self.queue, may_replay).or_else(|| self.queue.next(now))
+        };
+        self.state.was_replay = work.as_ref().is_some_and(|work| work.is_replay);
+        work
+    }
+
+    fn may_replay(&self) -> bool {
+        self.queue.replays_in_flight() < (self.config.concurrency / 2).max(1)
     }
 
     /// Reads ahead while attempts are under way.
     fn start_fetch(&mut self) {
         let now = self.now();
-        let is_admitted = self.state.breaker.would_admit(now.instant) && !self.state.is_gone;
-        let wanted = if is_admitted { self.config.concurrency * 2 } else { 0 };
+        let wanted = if self.gate.is_open(now.instant) { self.config.concurrency * 2 } else { 0 };
         let is_idle = self.state.looked_at.is_none_or(|at| at + IDLE_LOOK <= now.instant);
         let is_wanted = self.queue.appetite(wanted) > 0 && self.store.has_fresh(self.queue.cursor());
         if self.state.fetch.is_none() && (is_wanted || (is_idle && self.queue.is_empty())) {
@@ -226,18 +271,12 @@ impl Group {
             Verdict::Delivered { status } => self.queue.settle(seq, true, End::Delivered { status }, now),
             Verdict::Again { delay, .. } => self.queue.wait(seq, true, delay, now),
             Verdict::Slow { pause, .. } => {
-                self.state.paused_until = self.state.paused_until.max(Some(now.instant + pause));
+                self.gate.slow_down(now.instant, pause);
                 self.queue.wait(seq, false, pause, now);
             }
             Verdict::Pause { failure } => {
-                tracing::error!(
-                    sink = %self.name,
-                    detail = failure.detail,
-                    "the destination says that it is gone for good (410): the sink is paused and keeps its events; \
-                     correct the sink's configuration, or its receiver and restart the relay"
-                );
-                self.state.is_gone = true;
                 self.queue.wait(seq, false, Duration::ZERO, now);
+                self.pause_as_gone(failure, now);
             }
             Verdict::GiveUp { failure } => {
                 tracing::warn!(
@@ -254,10 +293,25 @@ impl Group {
         }
     }
 
+    /// Several attempts may end that way; the first one tells why.
+    fn pause_as_gone(&mut self, failure: Failure, now: Now) {
+        if self.gate.paused().is_some() {
+            return;
+        }
+        tracing::error!(
+            sink = %self.name,
+            detail = failure.detail,
+            "the destination says that it is gone for good (410): the sink is paused and keeps its events; correct the \
+             sink's configuration, or its receiver and then `cspr-relay sinks resume`"
+        );
+        let paused = Paused { since: now.wall, by: PausedBy::Destination, reason: failure.detail };
+        self.set_paused(Some(paused));
+    }
+
     fn note(&mut self, seq: u64, sign: Sign, now: Now) {
-        let was_open = self.state.breaker.is_open();
-        self.state.breaker.note(seq, sign, now.instant, fastrand::f64());
-        match (was_open, self.state.breaker.is_open()) {
+        let was_open = self.gate.breaker_is_open();
+        self.gate.note(seq, sign, now.instant, fastrand::f64());
+        match (was_open, self.gate.breaker_is_open()) {
             (false, true) => tracing::warn!(
                 sink = %self.name,
                 "the sink fails for one delivery after the other: its breaker is open, one probe at a time goes through"
@@ -295,8 +349,8 @@ impl Group {
         self.metrics.waiting.set(self.queue.waiting_count() as u64);
         self.metrics.held.set(self.queue.held_count() as u64);
         self.metrics.in_flight.set(self.queue.in_flight_count() as u64);
-        self.metrics.breaker_open.set(self.state.breaker.is_open().into());
-        self.metrics.paused.set(self.state.is_gone.into());
+        self.metrics.breaker_open.set(self.gate.breaker_is_open().into());
+        self.metrics.paused.set(self.gate.paused().is_some().into());
     }
 
     fn wakes_at(&self) -> Instant {
@@ -304,46 +358,29 @@ impl Group {
         let idle = self.state.looked_at.map_or(now, |at| at + IDLE_LOOK).max(now + Duration::from_millis(100));
         let is_full = self.queue.in_flight_count() >= self.config.concurrency;
         // Then an attempt that ends is what to wait for; what is due would only wake it again and again.
-        if is_full || self.state.is_gone || self.state.breaker.is_probing() {
+        if is_full || self.gate.waits_for_somebody() {
             return idle;
         }
-        // What is due cannot go before the pause is over or the breaker lets a probe through.
-        let gate = self.state.paused_until.max(self.state.breaker.opens_at()).filter(|at| *at > now);
+        // What is due cannot go before the slow-down is over, or the breaker or the limit lets one through.
+        let gate = self.gate.opens_at(now);
         let due = self.queue.wakes_at().map(|at| gate.map_or(at, |gate| at.max(gate)));
-        let has_more = self.queue.has_next(self.now()) || self.store.has_fresh(self.queue.cursor());
+        let has_more = self.has_work(self.now()) || self.store.has_fresh(self.queue.cursor());
         due.into_iter().chain(gate.filter(|_| has_more)).fold(idle, Instant::min)
     }
-}
-
-/// One attempt, a panic included, to be run as a task of its own.
-async fn attempt(store: Arc<SinkStore>, sink: Arc<dyn Sink>, work: Work) -> Ended {
-    let Work { seq, number, is_replay, claimed } = work;
-    let tried = AssertUnwindSafe(async {
-        let claimed = match claimed {
-            Some(claimed) => claimed,
-            None => store.load(seq).await.ok()?,
-        };
-        Some(match claimed.content {
-            Ok((event, routes)) => sink.deliver(&Delivery { event, routes, attempt: number, is_replay }).await,
-            Err(reason) => Outcome::Reject { failure: Failure { cause: Cause::Invalid, status: None, detail: reason } },
-        })
-    });
-    let outcome = match tried.catch_unwind().await {
-        Ok(Some(outcome)) => outcome,
-        // The store has stopped, and the process with it: this attempt was none.
-        Ok(None) => std::future::pending().await,
-        Err(_panic) => {
-            let detail = "the attempt panicked: a fault of the relay with this event".to_owned();
-            Outcome::Retry { failure: Failure { cause: Cause::Panic, status: None, detail }, after: None }
-        }
-    };
-    Ended { seq, number, outcome }
 }
 
 /// A new setup. Cancel-safe; never again once nobody can send one.
 async fn changed(changes: &mut watch::Receiver<Setup>) {
     if changes.changed().await.is_err() {
         std::future::pending().await
+    }
+}
+
+/// The next order. Cancel-safe; never again once nobody can give one.
+async fn ordered(orders: &mut mpsc::Receiver<Order>) -> Order {
+    match orders.recv().await {
+        Some(order) => order,
+        None => std::future::pending().await,
     }
 }
 

@@ -6,6 +6,7 @@ use tokio::time::Instant;
 
 use crate::clock::Timestamp;
 use crate::config::Ordering;
+pub(super) use crate::store::Replay;
 use crate::store::{Claimed, Held, Waiting};
 
 /// A lane with a head. A lane without one is not kept.
@@ -15,6 +16,8 @@ pub(super) struct Lane {
     pub(super) is_waiting: bool,
     /// When a waiting head stops holding back the rest.
     pub(super) blocks_until: Option<Instant>,
+    /// They go before what is behind or held.
+    pub(super) replays: VecDeque<Replay>,
     pub(super) behind: VecDeque<Behind>,
     pub(super) held: VecDeque<Held>,
 }
@@ -44,6 +47,19 @@ pub(super) struct InFlight {
     pub(super) is_replay: bool,
     /// When it first failed.
     pub(super) blocking_since: Option<Timestamp>,
+}
+
+impl InFlight {
+    /// An attempt of what has waited.
+    pub(super) fn of(waiting: &Waiting) -> Self {
+        Self {
+            lane: waiting.lane,
+            body_bytes: waiting.body_bytes,
+            attempts: waiting.attempts,
+            is_replay: waiting.is_replay,
+            blocking_since: waiting.blocking_since,
+        }
+    }
 }
 
 impl Behind {

@@ -10,6 +10,8 @@
 //! [`BEHIND_MAX`] behind.
 
 mod lane;
+mod order;
+mod replays;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::time::Duration;
@@ -17,10 +19,11 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use lane::{Behind, Entry, InFlight, Lane};
+use replays::{Replays, is_untried};
 
 use crate::clock::Timestamp;
 use crate::config::Ordering;
-use crate::store::{Change, Claimed, End, Found, Held, Settlement, Waiting};
+use crate::store::{Change, Claimed, End, Found, Held, Replay, Settlement, Waiting};
 
 const WAITING_MAX: usize = 100_000;
 const HELD_MAX: usize = 1_000_000;
@@ -45,6 +48,7 @@ pub(super) struct Queue {
     /// When a waiting head stops holding back its lane.
     blocking: BTreeSet<(Instant, u64, u64)>,
     in_flight: HashMap<u64, InFlight>,
+    replays: Replays,
     /// Read, and neither settled, waiting nor held.
     unsettled: BTreeSet<u64>,
     /// Found waiting, held or settled at start beyond where the reading begins: it passes them by, whatever became of them.
@@ -87,14 +91,17 @@ impl Queue {
             due: BTreeSet::new(),
             blocking: BTreeSet::new(),
             in_flight: HashMap::new(),
+            replays: Replays::default(),
             unsettled: BTreeSet::new(),
             found_beyond: found.beyond().collect(),
             held: 0,
             behind: 0,
             changes: Vec::new(),
         };
-        // Ascending, so the newest waiting one of a lane ends up as its head.
-        for waiting in found.waiting {
+        let (replays, mut waiting): (Vec<Waiting>, Vec<Waiting>) = found.waiting.into_iter().partition(is_untried);
+        // Otherwise ascending, so the newest waiting one of a lane ends up as its head; a replay only if it is alone.
+        waiting.sort_by_key(|waiting| !waiting.is_replay);
+        for waiting in waiting {
             let left = Duration::from_millis(waiting.due_at.0.saturating_sub(now.wall.0)).min(waiting.delay);
             queue.insert_waiting(waiting, now, left);
         }
@@ -107,6 +114,7 @@ impl Queue {
                 None => queue.release(held, now),
             }
         }
+        queue.add_replays(replays.into_iter().map(|waiting| Replay { waiting, claimed: None }));
         queue
     }
 
@@ -115,7 +123,7 @@ impl Queue {
     }
 
     pub(super) fn waiting_count(&self) -> usize {
-        self.waiting.len()
+        self.waiting.len() + self.replays.count
     }
 
     pub(super) fn held_count(&self) -> usize {
@@ -133,7 +141,7 @@ impl Queue {
 
     /// Whether nothing is pending as far as was read.
     pub(super) fn is_empty(&self) -> bool {
-        self.unsettled.is_empty() && self.waiting.is_empty()
+        self.unsettled.is_empty() && self.waiting_count() == 0
     }
 
     /// How many more fresh deliveries to read, given that `wanted` lie ready at best.
@@ -188,7 +196,7 @@ impl Queue {
 
     /// The attempt of `seq` ended for good.
     pub(super) fn settle(&mut self, seq: u64, counted: bool, end: End, now: Now) {
-        let Some(flight) = self.in_flight.remove(&seq) else { return };
+        let Some(flight) = self.end_flight(seq) else { return };
         self.waiting.remove(&seq);
         self.unsettled.remove(&seq);
         let attempts = flight.attempts + u32::from(counted);
@@ -199,7 +207,7 @@ impl Queue {
     /// The attempt of `seq` failed, and it is due again after `delay`. One that does not count leaves the number of
     /// attempts as it was.
     pub(super) fn wait(&mut self, seq: u64, counted: bool, delay: Duration, now: Now) {
-        let Some(flight) = self.in_flight.remove(&seq) else { return };
+        let Some(flight) = self.end_flight(seq) else { return };
         self.unsettled.remove(&seq);
         let waiting = Waiting {
             seq,
@@ -293,104 +301,25 @@ impl Queue {
     fn start_fresh(&mut self, behind: Behind) -> Work {
         let Behind { seq, lane, body_bytes, claimed } = behind;
         let flight = InFlight { lane, body_bytes, attempts: 0, is_replay: false, blocking_since: None };
-        self.in_flight.insert(seq, flight);
+        self.start_flight(seq, flight);
         Work { seq, number: 1, is_replay: false, claimed }
     }
 
     fn start_waiting(&mut self, seq: u64) -> Option<Work> {
         let waiting = self.waiting.get(&seq)?.waiting;
-        let flight = InFlight {
-            lane: waiting.lane,
-            body_bytes: waiting.body_bytes,
-            attempts: waiting.attempts,
-            is_replay: waiting.is_replay,
-            blocking_since: waiting.blocking_since,
-        };
-        self.in_flight.insert(seq, flight);
+        self.start_flight(seq, InFlight::of(&waiting));
         Some(Work { seq, number: waiting.attempts + 1, is_replay: waiting.is_replay, claimed: None })
     }
 
-    /// Adds a waiting delivery as the head of its lane.
-    fn insert_waiting(&mut self, waiting: Waiting, now: Now, left: Duration) {
-        if waiting.lane != 0 {
-            let lane = self.lanes.entry(waiting.lane).or_default();
-            if lane.head != waiting.seq
-                && let Some(until) = lane.blocks_until.take()
-            {
-                self.blocking.remove(&(until, waiting.lane, lane.head));
-            }
-            (lane.head, lane.is_waiting) = (waiting.seq, true);
-            if let (None, Some(since)) = (lane.blocks_until, waiting.blocking_since) {
-                let until = now.instant + (BLOCKING_MAX - now.wall.since(since).min(BLOCKING_MAX));
-                lane.blocks_until = Some(until);
-                self.blocking.insert((until, waiting.lane, waiting.seq));
-            }
-        }
-        self.insert_loose(waiting, now, left);
+    fn start_flight(&mut self, seq: u64, flight: InFlight) {
+        self.replays.in_flight += usize::from(flight.is_replay);
+        self.in_flight.insert(seq, flight);
     }
 
-    /// Adds a waiting delivery that holds nothing back.
-    fn insert_loose(&mut self, waiting: Waiting, now: Now, left: Duration) {
-        let due = now.instant + left;
-        self.due.insert((due, waiting.seq));
-        self.waiting.insert(waiting.seq, Entry { waiting, due });
-    }
-
-    /// The head has begun to wait: what was behind it in memory is held on disk.
-    fn hold_behind(&mut self, lane: u64, seq: u64) {
-        let Some(lane) = self.lanes.get_mut(&lane).filter(|lane| lane.head == seq) else { return };
-        for behind in lane.behind.drain(..) {
-            let held = Held { seq: behind.seq, lane: behind.lane, body_bytes: behind.body_bytes };
-            lane.held.push_back(held);
-            self.changes.push(Change::Hold(held));
-            self.unsettled.remove(&behind.seq);
-            self.behind -= 1;
-            self.held += 1;
-        }
-    }
-
-    /// The head of a lane is gone, or blocks it no longer: the next one takes its place.
-    fn advance(&mut self, number: u64, seq: u64, now: Now) {
-        let Some(lane) = self.lanes.get_mut(&number).filter(|lane| lane.head == seq) else { return };
-        if let Some(until) = lane.blocks_until.take() {
-            self.blocking.remove(&(until, number, seq));
-        }
-        if let Some(held) = lane.held.pop_front() {
-            self.held -= 1;
-            self.release(held, now);
-        } else if let Some(behind) = lane.behind.pop_front() {
-            (lane.head, lane.is_waiting) = (behind.seq, false);
-            self.behind -= 1;
-            self.ready.push_back(behind);
-        } else {
-            self.lanes.remove(&number);
-        }
-    }
-
-    /// A held delivery becomes the head of its lane, due at once.
-    fn release(&mut self, held: Held, now: Now) {
-        let waiting = Waiting {
-            seq: held.seq,
-            lane: held.lane,
-            body_bytes: held.body_bytes,
-            attempts: 0,
-            is_replay: false,
-            delay: Duration::ZERO,
-            due_at: now.wall,
-            blocking_since: None,
-        };
-        self.changes.push(Change::Wait(waiting));
-        self.insert_waiting(waiting, now, Duration::ZERO);
-    }
-
-    fn end_blocking(&mut self, now: Now) {
-        while let Some(&(at, lane, seq)) = self.blocking.first() {
-            if at > now.instant {
-                return;
-            }
-            self.blocking.remove(&(at, lane, seq));
-            self.advance(lane, seq, now);
-        }
+    fn end_flight(&mut self, seq: u64) -> Option<InFlight> {
+        let flight = self.in_flight.remove(&seq)?;
+        self.replays.in_flight -= usize::from(flight.is_replay);
+        Some(flight)
     }
 }
 

@@ -34,7 +34,7 @@ impl Disk {
                     self.held.insert(held.seq, held);
                 }
                 Change::Low(low) => self.low = self.low.max(low),
-                Change::Attempt(_) => {}
+                Change::Attempt(_) | Change::Pause(_) | Change::Resume => {}
             }
         }
     }
@@ -45,13 +45,14 @@ impl Disk {
             waiting: self.waiting.values().copied().collect(),
             held: self.held.values().copied().collect(),
             settled: self.settled.iter().copied().filter(|seq| *seq > self.low).collect(),
+            paused: None,
         }
     }
 
     fn check(&self, tail: u64) {
         for held in self.held.values() {
-            let has_head = self.waiting.values().any(|w| w.lane == held.lane && w.seq < held.seq);
-            assert!(has_head, "invariant 3: held {} has no waiting head", held.seq);
+            let is_head = |w: &&Waiting| w.lane == held.lane && (w.seq < held.seq || w.is_replay);
+            assert!(self.waiting.values().any(|w| is_head(&w)), "invariant 3: held {} has no waiting head", held.seq);
         }
         for seq in 1..=self.low.min(tail) {
             let is_accounted =
@@ -74,6 +75,8 @@ struct World {
     /// Per lane, the deliveries that failed and when they first did.
     failed_at: HashMap<u64, Instant>,
     done: HashSet<u64>,
+    /// Asked for again, and not settled since.
+    replayed: HashSet<u64>,
     ordering: Ordering,
 }
 
@@ -81,8 +84,8 @@ impl World {
     fn new(lanes: Vec<u64>, ordering: Ordering) -> Self {
         let now = Now { instant: Instant::now(), wall: Timestamp(1_000_000_000) };
         let queue = Queue::new(ordering, Found::default(), now);
-        let (disk, in_flight, failed_at, done) = Default::default();
-        Self { lanes, disk, queue, now, in_flight, failed_at, done, ordering }
+        let (disk, in_flight, failed_at, done, replayed) = Default::default();
+        Self { lanes, disk, queue, now, in_flight, failed_at, done, replayed, ordering }
     }
 
     fn tail(&self) -> u64 {
@@ -117,13 +120,30 @@ impl World {
 
     fn start(&mut self) {
         let Some(work) = self.queue.next(self.now) else { return };
+        self.started(&work);
+    }
+
+    fn start_replay(&mut self) {
+        let Some(work) = self.queue.next_replay(self.now) else { return };
+        assert!(work.is_replay && self.replayed.contains(&work.seq));
+        self.started(&work);
+    }
+
+    fn started(&mut self, work: &Work) {
         let lane = self.lane(work.seq);
         assert!(!self.done.contains(&work.seq), "{} is sent again after it was settled", work.seq);
         if self.ordering == Ordering::Lane && lane != 0 {
-            for earlier in (1..work.seq).filter(|seq| self.lane(*seq) == lane && !self.done.contains(seq)) {
-                let failed = self.failed_at.get(&earlier);
-                let is_excused = failed.is_some_and(|at| self.now.instant.duration_since(*at) >= BLOCKING_MAX);
-                assert!(is_excused, "{} overtakes {earlier} of lane {lane}", work.seq);
+            let is_replay = |seq: &u64| self.replayed.contains(seq);
+            let earlier = (1..work.seq).filter(|seq| !is_replay(seq) && !is_replay(&work.seq));
+            let under_way = self.in_flight.iter().filter(|(_, other)| **other == lane).map(|(seq, _)| *seq);
+            for other in earlier.filter(|seq| self.lane(*seq) == lane && !self.done.contains(seq)).chain(under_way) {
+                let is_excused = |seq: u64| {
+                    let failed = self.failed_at.get(&seq);
+                    // A restart may find a failing replay beside a newer head that has blocked for long enough.
+                    failed.is_some_and(|at| is_replay(&seq) || self.now.instant.duration_since(*at) >= BLOCKING_MAX)
+                };
+                let either = is_excused(other) || is_excused(work.seq);
+                assert!(either, "{} overtakes {other} of lane {lane}, or goes beside it", work.seq);
             }
         }
         assert!(self.in_flight.insert(work.seq, lane).is_none(), "{} is in flight twice", work.seq);
@@ -134,6 +154,7 @@ impl World {
         self.in_flight.remove(&seq);
         if is_delivered {
             self.done.insert(seq);
+            self.replayed.remove(&seq);
             self.queue.settle(seq, true, End::Delivered { status: None }, self.now);
         } else {
             self.failed_at.entry(seq).or_insert(self.now.instant);
@@ -144,10 +165,35 @@ impl World {
     /// A crash: what was not flushed is forgotten, by us and by the queue.
     fn crash(&mut self) {
         self.in_flight.clear();
-        self.done = self.disk.settled.clone();
         let waiting = &self.disk.waiting;
+        self.done = self.disk.settled.iter().copied().filter(|seq| !waiting.contains_key(seq)).collect();
+        self.replayed = waiting.values().filter(|waiting| waiting.is_replay).map(|waiting| waiting.seq).collect();
         self.failed_at.retain(|seq, _| waiting.contains_key(seq));
         self.queue = Queue::new(self.ordering, self.disk.found(), self.now);
+    }
+
+    /// An operator asks again for something that is over, as the store makes it durable: it knows nothing of what was
+    /// not flushed.
+    fn replay(&mut self, place: usize) {
+        let over = self.disk.settled.iter().filter(|seq| !self.disk.waiting.contains_key(seq));
+        let mut over: Vec<u64> = over.copied().collect();
+        over.sort_unstable();
+        let Some(seq) = over.get(place % over.len().max(1)).copied() else { return };
+        let waiting = Waiting {
+            seq,
+            lane: self.lane(seq),
+            body_bytes: 10,
+            attempts: 0,
+            is_replay: true,
+            delay: Duration::ZERO,
+            due_at: self.now.wall,
+            blocking_since: None,
+        };
+        self.disk.waiting.insert(seq, waiting);
+        self.queue.add_replays([Replay { waiting, claimed: None }]);
+        self.done.remove(&seq);
+        self.failed_at.remove(&seq);
+        self.replayed.insert(seq);
     }
 
     /// Lets everything succeed, and sees that nothing is left.
@@ -155,6 +201,7 @@ impl World {
         for _ in 0..10 * self.lanes.len() + 10 {
             self.read(8);
             (0..8).for_each(|_| self.start());
+            (0..8).for_each(|_| self.start_replay());
             while !self.in_flight.is_empty() {
                 self.end(0, true, Duration::ZERO);
             }
@@ -167,6 +214,7 @@ impl World {
         assert!(self.queue.lanes.is_empty() && self.queue.unsettled.is_empty());
         assert!(self.queue.due.is_empty() && self.queue.blocking.is_empty());
         assert_eq!((self.queue.held, self.queue.behind), (0, 0));
+        assert_eq!((self.queue.replays.count, self.queue.replays.in_flight, self.queue.has_replay()), (0, 0, false));
     }
 }
 
@@ -179,6 +227,8 @@ enum Step {
     Flush,
     Crash,
     Expire,
+    Replay(usize),
+    StartReplay,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -190,6 +240,8 @@ fn step() -> impl Strategy<Value = Step> {
         3 => Just(Step::Flush),
         1 => Just(Step::Crash),
         1 => Just(Step::Expire),
+        2 => (0_usize..60).prop_map(Step::Replay),
+        2 => Just(Step::StartReplay),
     ]
 }
 
@@ -214,10 +266,17 @@ proptest! {
                 Step::Pass(seconds) => world.pass(SECOND * seconds as u32),
                 Step::Flush => world.flush(),
                 Step::Crash => world.crash(),
+                Step::Replay(place) => world.replay(place),
+                Step::StartReplay => world.start_replay(),
                 Step::Expire => {
+                    world.flush();
+                    let before: HashSet<u64> = world.disk.waiting.keys().copied().collect();
                     world.queue.expire_oldest(world.now);
                     world.flush();
-                    world.done.extend(&world.disk.settled);
+                    let is_over = |seq: &&u64| !world.disk.waiting.contains_key(seq) && !world.in_flight.contains_key(seq);
+                    let over: Vec<u64> = world.disk.settled.iter().filter(is_over).copied().collect();
+                    world.replayed.retain(|seq| world.disk.waiting.contains_key(seq) || !before.contains(seq));
+                    world.done.extend(over);
                 }
             }
         }

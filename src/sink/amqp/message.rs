@@ -43,8 +43,8 @@ impl Form {
         let wire::Message { body, content_type, headers } = self.encoder.encode(delivery)?;
         let headers = self.headers(delivery, &headers)?;
         Ok(Message {
-            exchange: short("the name of the exchange", wire::render(&self.exchange, delivery)?)?,
-            routing_key: short("the routing key", wire::render(&self.routing_key, delivery)?)?,
+            exchange: exchange(&self.exchange, delivery)?,
+            routing_key: routing_key(&self.routing_key, delivery)?,
             properties: properties(delivery, content_type, headers),
             body,
         })
@@ -65,6 +65,19 @@ impl Form {
         }
         Ok(headers)
     }
+}
+
+/// The exchange that a template names for a delivery.
+pub(in crate::sink) fn exchange<'a>(template: &'a Template, delivery: &'a Delivery) -> Result<Cow<'a, str>, Failure> {
+    short("the name of the exchange", wire::render(template, delivery)?)
+}
+
+/// The routing key that a template makes of a delivery.
+pub(in crate::sink) fn routing_key<'a>(
+    template: &'a Template,
+    delivery: &'a Delivery,
+) -> Result<Cow<'a, str>, Failure> {
+    short("the routing key", wire::render(template, delivery)?)
 }
 
 fn properties(delivery: &Delivery, content_type: &'static str, headers: FieldTable) -> BasicProperties {

@@ -31,6 +31,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use self::link::Link;
 use self::live::Live;
 use self::message::{Form, Message};
+pub(super) use self::message::{exchange, routing_key};
 use super::egress::Guard;
 use super::wire::Encoder;
 use super::{Cause, Failure, Outcome, Sink, tls};

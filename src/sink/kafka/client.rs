@@ -29,8 +29,9 @@ pub(super) struct Client {
     /// None only while it is dropped.
     producer: Option<FutureProducer<Context>>,
     reports: Arc<Reports>,
-    /// What it was made of.
+    /// What it was made of: librdkafka reads neither again.
     settings: Vec<(String, SecretString)>,
+    files: Vec<Vec<u8>>,
     timeout: Duration,
     runtime: Handle,
     looked: Mutex<Option<Look>>,
@@ -50,7 +51,7 @@ impl Client {
         tokens: Option<Arc<Tokens>>,
         runtime: Handle,
     ) -> Result<Self, String> {
-        let settings = connection.settings();
+        let (settings, files) = (connection.settings(), connection.files());
         let mut config: ClientConfig =
             settings.iter().map(|(name, value)| (name.clone(), value.expose_secret().to_owned())).collect();
         config.set_log_level(RDKafkaLogLevel::Info);
@@ -64,7 +65,7 @@ impl Client {
             _ => "librdkafka does not take the properties of this connection".to_owned(),
         })?;
         let (timeout, looked) = (connection.timeout, Mutex::default());
-        Ok(Self { producer: Some(producer), reports, settings, timeout, runtime, looked })
+        Ok(Self { producer: Some(producer), reports, settings, files, timeout, runtime, looked })
     }
 
     fn producer(&self) -> &FutureProducer<Context> {
@@ -89,7 +90,9 @@ impl Client {
         let is_same = |(old, new): (&(String, SecretString), &(String, SecretString))| {
             old.0 == new.0 && old.1.expose_secret() == new.1.expose_secret()
         };
-        now.len() != self.settings.len() || !self.settings.iter().zip(&now).all(is_same)
+        now.len() != self.settings.len()
+            || !self.settings.iter().zip(&now).all(is_same)
+            || connection.files() != self.files
     }
 
     pub(super) fn fatal_error(&self) -> Option<String> {

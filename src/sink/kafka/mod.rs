@@ -28,6 +28,7 @@ use self::judge::{Subject, is_about_a_record, judge};
 pub(crate) use self::producers::Producers;
 use self::producers::{Kind, Shared};
 use self::record::Record;
+pub(super) use self::record::{key, topic};
 use super::wire::Encoder;
 use super::{Cause, Failure, Outcome, Sink};
 use crate::clock::Clock;

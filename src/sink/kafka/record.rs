@@ -8,7 +8,7 @@ use rdkafka::producer::FutureRecord;
 use secrecy::ExposeSecret;
 
 use super::Kafka;
-use crate::config::{HeaderText, TOPIC_BYTES_MAX, is_legal_in_topics};
+use crate::config::{HeaderText, TOPIC_BYTES_MAX, Template, is_legal_in_topics};
 use crate::event::{Delivery, Event};
 use crate::sink::{Failure, wire};
 
@@ -24,11 +24,8 @@ pub(super) struct Record<'a> {
 impl<'a> Record<'a> {
     /// Fails if no record can be made of this event, whenever it is tried.
     pub(super) fn new(sink: &'a Kafka, delivery: &'a Delivery) -> Result<Self, Failure> {
-        let topic = topic(wire::render(&sink.topic, delivery)?)?;
-        let key = match &sink.key {
-            Some(template) => Some(wire::render(template, delivery)?),
-            None => lane(&delivery.event),
-        };
+        let topic = topic(&sink.topic, delivery)?;
+        let key = key(sink.key.as_ref(), delivery)?;
         let message = sink.encoder.encode(delivery)?;
         let ours = message.headers.len() + 2;
         let mut headers = OwnedHeaders::new_with_capacity(ours + sink.headers.len())
@@ -65,9 +62,22 @@ fn header<'a>(key: &'a str, value: &'a str) -> Header<'a, &'a str> {
     Header { key, value: Some(value) }
 }
 
-fn topic(name: Cow<'_, str>) -> Result<Cow<'_, str>, Failure> {
+/// The topic that a template names for a delivery.
+pub(in crate::sink) fn topic<'a>(template: &'a Template, delivery: &'a Delivery) -> Result<Cow<'a, str>, Failure> {
+    let name = wire::render(template, delivery)?;
     let is_legal = is_legal_in_topics(&name) && name.len() <= TOPIC_BYTES_MAX && !matches!(&*name, "." | "..");
     if is_legal { Ok(name) } else { Err(Failure::invalid("the event makes an illegal name for a topic".to_owned())) }
+}
+
+/// The key of a delivery: what the template makes of it, else its lane.
+pub(in crate::sink) fn key<'a>(
+    template: Option<&'a Template>,
+    delivery: &'a Delivery,
+) -> Result<Option<Cow<'a, str>>, Failure> {
+    match template {
+        Some(template) => Ok(Some(wire::render(template, delivery)?)),
+        None => Ok(lane(&delivery.event)),
+    }
 }
 
 /// What keeps the events of one entity on one partition; none on streams without entities.

@@ -23,7 +23,7 @@ use tokio::sync::Mutex;
 
 use super::{Cause, Failure, Outcome, Sink, wire};
 use crate::config::Format;
-use crate::event::Delivery;
+use crate::event::{Delivery, Occasion};
 
 /// An attempt whose line is not written by then is given up; the line may still be written later.
 const TIMEOUT: Duration = Duration::from_secs(15);
@@ -62,6 +62,8 @@ struct Line<'a> {
     origin: &'a str,
     routes: Vec<&'a str>,
     replay: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    test: bool,
     accepted_at: String,
     attempt: u32,
     traceparent: String,
@@ -145,7 +147,8 @@ fn line(sink: &str, delivery: &Delivery) -> serde_json::Result<Vec<u8>> {
         deploy_hash: event.facts.deploy_hash.as_deref(),
         origin: event.origin.as_str(),
         routes: delivery.routes.iter().map(|route| &**route).collect(),
-        replay: delivery.is_replay,
+        replay: delivery.occasion == Occasion::Replay,
+        test: delivery.occasion == Occasion::Test,
         accepted_at: event.accepted_at.to_string(),
         attempt: delivery.attempt,
         traceparent: wire::traceparent(sink, delivery),

@@ -19,7 +19,7 @@ use sha2::{Digest, Sha256};
 
 pub(crate) use self::encoder::{Encoder, Message, Transport, envelope, no_json};
 pub(crate) use self::template::{render, render_header};
-use crate::event::Delivery;
+use crate::event::{Delivery, Occasion};
 
 /// The longest value that is sent; a longer one is left out.
 pub(crate) const VALUE_BYTES_MAX: usize = 512;
@@ -56,8 +56,10 @@ pub(crate) fn facts<'a>(sink: &str, delivery: &'a Delivery) -> Vec<Fact<'a>> {
         list.push(("cspr-relay-routes", routes));
     }
     list.push(("cspr-relay-origin", event.origin.as_str().into()));
-    if delivery.is_replay {
-        list.push(("cspr-relay-replay", "true".into()));
+    match delivery.occasion {
+        Occasion::Live => {}
+        Occasion::Replay => list.push(("cspr-relay-replay", "true".into())),
+        Occasion::Test => list.push(("cspr-relay-test", "true".into())),
     }
     list.push(("cspr-relay-accepted-at", event.accepted_at.to_string().into()));
     list.push(("cspr-relay-attempt", delivery.attempt.to_string().into()));

@@ -1,25 +1,27 @@
-//! Looking at the dead letters of a data directory, and making them wait again.
-//!
-//! Looking works beside a running relay: it reads one page after the other in short transactions. Replaying writes,
-//! so it takes the directory's lock.
+//! Looking at the dead letters of a data directory, of a relay that runs or does not: one page after the other, in
+//! short transactions. Replaying and dropping them is the work of a job.
 
+mod pages;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
 use rusqlite::{Connection, params};
 
+pub(crate) use pages::{LetterPage, Position};
+
 use super::dead::DeadLetter;
 use super::error::OpenError;
-use super::format::{Batch, Damaged, Decoder, Table, open};
-use super::{SinkId, lock, schema};
-use crate::clock::{Clock, Timestamp};
+use super::format::{Damaged, Decoder, Table, open};
+use super::transaction::NameKind;
+use super::{SinkId, schema};
+use crate::clock::Timestamp;
 use crate::config::SinkName;
-use crate::event::{self, EventId, Facts};
+use crate::event::{self, EventId, Facts, token_lane};
 
 /// Letters read at a time.
 const PAGE: u64 = 256;
@@ -34,20 +36,9 @@ pub(crate) struct PastAttempt {
     pub(crate) detail: String,
 }
 
-/// What a replay would do, or did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct ReplayReport {
-    pub(crate) replayed: u64,
-    /// A newer event of the lane was accepted for the same sink since; the consumer will ignore the older one.
-    pub(crate) superseded: u64,
-    /// Waiting already.
-    pub(crate) skipped: u64,
-}
-
 /// The dead letters of a data directory.
 pub(crate) struct DeadLetters {
     connection: Connection,
-    directory: PathBuf,
 }
 
 /// Which letters are meant; an absent condition accepts all.
@@ -56,7 +47,11 @@ pub(crate) struct LetterFilter {
     pub(crate) sink: Option<SinkName>,
     pub(crate) id: Option<EventId>,
     pub(crate) seq: Option<u64>,
+    /// A route that it was matched by.
+    pub(crate) route: Option<String>,
     pub(crate) cause: Option<String>,
+    /// 64 lower-case hex digits.
+    pub(crate) contract_package: Option<String>,
     pub(crate) token_id: Option<String>,
     pub(crate) older_than: Option<Duration>,
 }
@@ -74,7 +69,7 @@ pub(crate) struct Listed {
 
 impl DeadLetters {
     pub(super) fn open(directory: &Path) -> Result<Self, OpenError> {
-        Ok(Self { connection: schema::open_to_look(directory)?, directory: directory.to_owned() })
+        Ok(Self { connection: schema::open_to_look(directory)? })
     }
 
     /// Calls `visit` with every letter that `filter` means, oldest first, until it says no.
@@ -84,16 +79,37 @@ impl DeadLetters {
         now: Timestamp,
         mut visit: impl FnMut(Listed) -> bool,
     ) -> rusqlite::Result<()> {
-        let mut page = self.page((0, 0))?;
+        let mut page = self.rows((0, 0))?;
         while let Some(last) = page.last() {
             let after = (last.seq, last.sink.0);
             let listed: Vec<Listed> = page.into_iter().map(|letter| self.complete(letter)).collect::<Result<_, _>>()?;
             if !listed.into_iter().filter(|listed| filter.means(listed, now)).all(&mut visit) {
                 break;
             }
-            page = self.page(after)?;
+            page = self.rows(after)?;
         }
         Ok(())
+    }
+
+    /// The letters that an event has left, at most one for each sink.
+    pub(crate) fn of_event(&self, seq: u64) -> rusqlite::Result<Vec<Listed>> {
+        let mut names = self.connection.prepare_cached("SELECT number FROM name WHERE kind = ?1")?;
+        let sinks: Vec<u32> = names.query_map([NameKind::Sink as u8], |row| row.get(0))?.collect::<Result<_, _>>()?;
+        let mut listed = Vec::new();
+        for sink in sinks {
+            if let Some(letter) = DeadLetter::find(&self.connection, SinkId(sink), seq)? {
+                listed.push(self.complete(letter)?);
+            }
+        }
+        Ok(listed)
+    }
+
+    /// How many there are, by sink.
+    pub(crate) fn counts(&self) -> rusqlite::Result<BTreeMap<SinkName, u64>> {
+        let sql = "SELECT text, letters FROM letter_count JOIN name ON name.number = letter_count.sink";
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let counts = statement.query_map([], |row| Ok((SinkName(row.get::<_, String>(0)?.into()), row.get(1)?)))?;
+        counts.collect()
     }
 
     /// The failed attempts of a letter, oldest first, those of replays among them.
@@ -101,38 +117,7 @@ impl DeadLetters {
         PastAttempt::of(&self.connection, letter.sink, letter.seq)
     }
 
-    /// Makes the letters wait again, due at once. The relay must not be running.
-    pub(crate) fn replay(&self, filter: &LetterFilter, clock: &Clock, apply: bool) -> Result<ReplayReport, OpenError> {
-        let _lock = lock::lock(&self.directory)?;
-        let mut report = ReplayReport::default();
-        let mut connection = schema::open(&self.directory, 0)?;
-        let transaction = connection.transaction()?;
-        let now = clock.now();
-        let mut letters = Vec::new();
-        self.each(filter, now, |listed| {
-            letters.push(listed.letter);
-            true
-        })?;
-        let newest = newest_of_lanes(&transaction, &letters)?;
-        for letter in letters {
-            let key = params![letter.sink.0, letter.seq];
-            let waiting = "SELECT 1 FROM waiting WHERE sink = ?1 AND seq = ?2";
-            if transaction.prepare_cached(waiting)?.exists(key)? {
-                report.skipped += 1;
-                continue;
-            }
-            let newest = newest.get(&(letter.sink, letter.lane)).copied().unwrap_or(0);
-            report.superseded += u64::from(newest > letter.seq);
-            report.replayed += 1;
-            letter.wait_again(&transaction, now)?;
-        }
-        if apply {
-            transaction.commit()?;
-        }
-        Ok(report)
-    }
-
-    fn page(&self, (seq, sink): (u64, u32)) -> rusqlite::Result<Vec<DeadLetter>> {
+    fn rows(&self, (seq, sink): (u64, u32)) -> rusqlite::Result<Vec<DeadLetter>> {
         let sql = "SELECT sink, seq, row FROM dead WHERE (seq, sink) > (?1, ?2) ORDER BY seq, sink LIMIT ?3";
         let mut statement = self.connection.prepare_cached(sql)?;
         let rows = statement.query_map(params![seq, sink, PAGE], |row| {
@@ -158,14 +143,26 @@ impl DeadLetters {
 
 impl LetterFilter {
     fn means(&self, listed: &Listed, now: Timestamp) -> bool {
-        let letter = &listed.letter;
-        let token = listed.facts.as_ref().and_then(|facts| facts.token_id.as_deref());
-        self.sink.as_ref().is_none_or(|sink| *sink == listed.sink)
-            && self.id.is_none_or(|id| id == letter.id)
+        let fact = |wanted: &Option<String>, read: fn(&Facts) -> Option<&str>| {
+            let has = || listed.facts.as_ref().and_then(read);
+            wanted.as_deref().is_none_or(|wanted| has() == Some(wanted))
+        };
+        self.may_mean(&listed.letter, now)
+            && self.sink.as_ref().is_none_or(|sink| *sink == listed.sink)
+            && self.route.as_ref().is_none_or(|route| listed.routes.contains(route))
+            && fact(&self.contract_package, |facts| facts.contract_package.as_deref())
+            && fact(&self.token_id, |facts| facts.token_id.as_deref())
+    }
+
+    /// False if the row alone says that it is not meant. The lane says which token it is, without a look into the
+    /// message.
+    fn may_mean(&self, letter: &DeadLetter, now: Timestamp) -> bool {
+        let lane = || token_lane(letter.stream, self.contract_package.as_deref()?, self.token_id.as_deref()?);
+        self.id.is_none_or(|id| id == letter.id)
             && self.seq.is_none_or(|seq| seq == letter.seq)
             && self.cause.as_ref().is_none_or(|cause| *cause == letter.cause)
-            && self.token_id.as_ref().is_none_or(|wanted| Some(wanted.as_str()) == token)
             && self.older_than.is_none_or(|age| now.since(letter.died_at) >= age)
+            && lane().is_none_or(|lane| lane == letter.lane)
     }
 }
 
@@ -190,25 +187,4 @@ impl PastAttempt {
         let status = u16::try_from(input.number()?).ok().filter(|status| *status != 0);
         Ok(Self { number, at, status, cause: input.text()?.to_owned(), detail: input.text()?.to_owned() })
     }
-}
-
-/// The newest event that was accepted for each sink and lane of `letters`, in one pass over the batch records from
-/// the oldest letter on.
-fn newest_of_lanes(connection: &Connection, letters: &[DeadLetter]) -> rusqlite::Result<HashMap<(SinkId, u64), u64>> {
-    let laned = || letters.iter().filter(|letter| letter.lane != 0);
-    let mut newest: HashMap<_, _> = laned().map(|letter| ((letter.sink, letter.lane), 0)).collect();
-    let Some(oldest) = laned().map(|letter| letter.seq).min() else { return Ok(newest) };
-    let mut statement = connection.prepare_cached(
-        "SELECT first, row FROM batch WHERE first >= coalesce((SELECT max(first) FROM batch WHERE first <= ?1), 0)",
-    )?;
-    let mut rows = statement.query([oldest])?;
-    while let Some(row) = rows.next()? {
-        let Ok(batch) = Batch::decode(row.get(0)?, row.get_ref(1)?.as_blob()?) else { continue };
-        for (seq, record) in batch.numbered() {
-            for target in &record.targets {
-                newest.entry((target.sink, record.lane)).and_modify(|newest| *newest = seq.max(*newest));
-            }
-        }
-    }
-    Ok(newest)
 }

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use super::*;
+use crate::clock::Clock;
 use crate::config::SinkName;
+use crate::store::job::tests::run;
 use crate::store::tests::{Fixture, candidate, settings};
-use crate::store::{Attempt, Change, End, Settlement, dead_letters};
+use crate::store::{Attempt, Change, End, LetterChoice, Order, Settlement, dead_letters};
 
 const HOUR_MS: i64 = 3600 * 1000;
 
@@ -75,8 +77,15 @@ impl Scene {
         self.list(filter).into_iter().map(|listed| (listed.letter.seq, listed.sink.to_string())).collect()
     }
 
-    fn replay(&self, filter: &LetterFilter, apply: bool) -> ReplayReport {
-        self.letters().replay(filter, &self.clock, apply).unwrap()
+    /// Replays letters of `a`, by a relay that runs for that alone; how many now wait, and did before.
+    async fn replay(&self, token_id: Option<&str>) -> (u64, u64) {
+        let fixture = self.open();
+        let choice =
+            LetterChoice { sink: Some("a".to_owned()), token_id: token_id.map(Into::into), ..Default::default() };
+        let order = Order::ReplayDeadLetters { choice, skip_superseded: false, rate: None };
+        let counts = run(&fixture, order, 9, 9).await.counts;
+        fixture.close().await;
+        (counts.done, counts.waiting)
     }
 
     fn count(&self, sql: &str) -> u64 {
@@ -125,23 +134,18 @@ async fn a_letter_has_its_message_its_reason_and_every_attempt() {
 }
 
 #[tokio::test]
-async fn looking_works_beside_a_running_relay_and_replaying_does_not() {
+async fn looking_works_beside_a_running_relay() {
     let scene = Scene::new().await;
     let fixture = scene.open();
     assert_eq!(scene.list(&LetterFilter::default()).len(), 4);
-    let refused = scene.letters().replay(&LetterFilter::default(), &scene.clock, true);
-    assert!(matches!(refused, Err(OpenError::Locked { .. })));
     fixture.close().await;
 }
 
 #[tokio::test]
 async fn a_replay_makes_letters_wait_until_they_are_delivered() {
     let scene = Scene::new().await;
-    // A later event of its lane: 3 after 1, 5 after 4.
-    let expected = ReplayReport { replayed: 3, superseded: 2, skipped: 0 };
-    assert_eq!(scene.replay(&sink("a"), false), expected, "a dry run");
-    assert_eq!(scene.replay(&sink("a"), true), expected, "the dry run has changed nothing");
-    assert_eq!(scene.replay(&sink("a"), true), ReplayReport { skipped: 3, ..ReplayReport::default() });
+    assert_eq!(scene.replay(None).await, (3, 0));
+    assert_eq!(scene.replay(None).await, (0, 3), "they wait already");
 
     let fixture = scene.open();
     let found = &fixture.queues[0].found;
@@ -165,7 +169,7 @@ async fn a_replay_makes_letters_wait_until_they_are_delivered() {
 #[tokio::test]
 async fn a_letter_that_waits_outlives_the_policy() {
     let scene = Scene::new().await;
-    scene.replay(&LetterFilter { seq: Some(1), ..sink("a") }, true);
+    assert_eq!(scene.replay(Some("7")).await, (1, 0));
     scene.clock.shift(1000 * HOUR_MS);
     let fixture = scene.open();
     for _ in 0..3 {
@@ -179,4 +183,63 @@ async fn a_letter_that_waits_outlives_the_policy() {
     fixture.close().await;
     assert_eq!(scene.names(&LetterFilter::default()), []);
     assert_eq!(scene.count("SELECT count(*) FROM dead_body"), 0);
+}
+
+/// A page is what one would get by walking through all of them, whatever its size, and the counts are those of the rows.
+#[tokio::test]
+async fn pages_give_every_letter_once_and_the_counts_are_exact() {
+    let (directory, mut random) = (tempfile::tempdir().unwrap(), fastrand::Rng::with_seed(6));
+    let fixture = Fixture::open(settings(directory.path()), Clock::default());
+    let events = (1..=300).map(|n| candidate(&fixture.store, n % 9, n, &["a", "b", "c"]));
+    fixture.store.accept(events.collect()).await.unwrap();
+    fixture.sync().await;
+    for queue in &fixture.queues {
+        let dies = |seq: &u64| seq % random.u64(1..=4) == 0;
+        let changes = (1..=300).filter(dies).map(|seq| dead(seq, if seq % 2 == 0 { "server" } else { "refused" }));
+        queue.record_durably(changes.collect()).await.unwrap();
+    }
+    // A replay that dies again is one letter still, and one that arrives is none any more.
+    let letters = dead_letters(directory.path()).unwrap();
+    let first = letters.page(&LetterFilter::default(), None, 2, Timestamp(0)).unwrap().letters;
+    let again = first.iter().map(|listed| (listed.letter.sink, listed.letter.seq));
+    for ((sink, seq), change) in again.zip([dead as fn(u64, &'static str) -> Change, |seq, _| delivered(seq)]) {
+        let queue = fixture.queues.iter().find(|queue| queue.id == sink).unwrap();
+        queue.record_durably(vec![change(seq, "timeout")]).await.unwrap();
+    }
+    for cause in [None, Some("server"), Some("timeout"), Some("no such cause")] {
+        let filter = LetterFilter { cause: cause.map(str::to_owned), ..LetterFilter::default() };
+        let all = walked(&letters, &filter);
+        for max in [1, 2, 7, 1000] {
+            assert_eq!(paged(&letters, &filter, max), all, "{cause:?}, {max} a page");
+        }
+    }
+    let mut expected = BTreeMap::new();
+    walked(&letters, &LetterFilter::default())
+        .into_iter()
+        .for_each(|(_, sink)| *expected.entry(sink).or_insert(0) += 1);
+    assert_eq!(letters.counts().unwrap(), expected);
+    fixture.close().await;
+}
+
+fn walked(letters: &DeadLetters, filter: &LetterFilter) -> Vec<(u64, SinkName)> {
+    let mut found = Vec::new();
+    letters
+        .each(filter, Timestamp(0), |listed| {
+            found.push((listed.letter.seq, listed.sink));
+            true
+        })
+        .unwrap();
+    found
+}
+
+fn paged(letters: &DeadLetters, filter: &LetterFilter, max: usize) -> Vec<(u64, SinkName)> {
+    let (mut found, mut from) = (Vec::new(), None);
+    loop {
+        let page = letters.page(filter, from, max, Timestamp(0)).unwrap();
+        assert!(page.letters.len() <= max);
+        found.extend(page.letters.into_iter().map(|listed| (listed.letter.seq, listed.sink)));
+        // As a client does, by way of text.
+        let Some(next) = page.next else { return found };
+        from = Some(next.to_string().parse::<Position>().unwrap());
+    }
 }

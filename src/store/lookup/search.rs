@@ -57,12 +57,16 @@ impl<'c> Search<'c> {
     }
 
     /// The sequence numbers found, newest first, and how many damaged rows were met.
-    pub(in crate::store) fn run(mut self) -> rusqlite::Result<(Vec<u64>, u64)> {
+    pub(in crate::store) fn run(self) -> rusqlite::Result<(Vec<u64>, u64)> {
+        // The newest batch may reach beyond its range, and more may come.
+        self.run_to(i64::MAX.unsigned_abs())
+    }
+
+    /// The same, but only events up to `last`.
+    pub(in crate::store) fn run_to(mut self, mut last: u64) -> rusqlite::Result<(Vec<u64>, u64)> {
         let Some((oldest, newest)) = extent(self.connection)? else { return Ok((Vec::new(), 0)) };
         let indexed_end = indexed_end(self.connection)?;
-        let mut first = range_of(newest);
-        // The newest batch may reach beyond its range, and more may come.
-        let mut last = i64::MAX.unsigned_abs();
+        let mut first = range_of(newest.min(last));
         while self.found.len() < self.max && last >= oldest {
             if first >= indexed_end {
                 self.scan(first, last)?;
@@ -115,7 +119,7 @@ impl<'c> Search<'c> {
             }
         }
         proposed.sort_unstable();
-        for seq in proposed.into_iter().rev() {
+        for seq in proposed.into_iter().rev().filter(|seq| *seq <= last) {
             if self.is_full() {
                 break;
             }

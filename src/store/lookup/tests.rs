@@ -7,6 +7,7 @@ use std::task::Poll;
 use super::*;
 use crate::clock::Clock;
 use crate::event::Facts;
+use crate::store::Token;
 use crate::store::tests::{Fixture, candidate, settings};
 use crate::store::{Change, End, Settlement, events, schema};
 
@@ -53,12 +54,17 @@ impl Model {
         }
         for token in 0..TOKENS + 5 {
             let expected = tokens.remove(&token).unwrap_or_default();
-            let find = |max| events.find_token("aa", &token.to_string(), max).unwrap();
+            let id = token.to_string();
+            let find = |max| events.find_token(Token { contract_package: "aa", token_id: &id }, None, max).unwrap();
             assert_eq!(find(usize::MAX), expected, "token {token}");
+            let last = self.events.len() as u64 / 2;
+            let up_to = events.find_token(Token { contract_package: "aa", token_id: &id }, Some(last), usize::MAX);
+            let older: Vec<u64> = expected.iter().copied().filter(|seq| *seq <= last).collect();
+            assert_eq!(up_to.unwrap(), older, "token {token} up to {last}");
             assert_eq!(find(2), expected.into_iter().take(2).collect::<Vec<_>>(), "token {token}");
         }
         assert_eq!(events.find_id(EventId([9; 16])).unwrap(), None);
-        assert!(events.find_token("bb", "1", 1).unwrap().is_empty());
+        assert!(events.find_token(Token { contract_package: "bb", token_id: "1" }, None, 1).unwrap().is_empty());
         events.damaged_rows()
     }
 }

@@ -4,7 +4,6 @@
 
 mod contract;
 mod refusals;
-mod tour;
 mod trouble;
 
 use std::collections::BTreeSet;
@@ -12,15 +11,15 @@ use std::path::PathBuf;
 
 use lapin::message::Delivery;
 use lapin::types::AMQPValue;
-use tokio::sync::MutexGuard;
 use tokio::time::Instant;
 
 use crate::relay::{DEADLINE, POLL, Process, Scene};
+use crate::servers::Turn;
 use crate::servers::rabbitmq::{Node, PASSWORD, USER, node};
 
 /// A relay's scene with a node of its own for as long as it lives, and a name for its exchange and queue.
 struct Stage {
-    node: MutexGuard<'static, Option<Node>>,
+    node: Turn<Node>,
     name: String,
     scene: Scene,
 }
@@ -32,12 +31,8 @@ impl Stage {
         Some(Self { scene: Scene::new(), node, name: format!("amqp-{name}") })
     }
 
-    fn node(&mut self) -> &mut Node {
-        self.node.as_mut().expect("a stage has a node")
-    }
-
-    fn uri(&mut self) -> String {
-        format!("amqp://127.0.0.1:{}", self.node().amqp)
+    fn uri(&self) -> String {
+        format!("amqp://127.0.0.1:{}", self.node.amqp)
     }
 
     /// Writes a configuration in which one sink, `bus`, gets every event.
@@ -56,12 +51,12 @@ impl Stage {
     }
 
     /// The part of a sink that says where and as whom.
-    fn login(&mut self) -> String {
+    fn login(&self) -> String {
         format!("uri: \"{}\", username: {USER}, password: \"${{PASSWORD:-{PASSWORD}}}\"", self.uri())
     }
 
     /// A sink to an exchange and a queue that the relay declares.
-    fn declaring(&mut self) -> String {
+    fn declaring(&self) -> String {
         let (login, name) = (self.login(), self.name.clone());
         format!(
             "{login}, exchange: {name}, routing_key: \"nft.{{{{ action }}}}\", timeout: 5s, \
@@ -74,22 +69,13 @@ impl Stage {
         let (name, start) = (self.name.clone(), Instant::now());
         let mut taken: Vec<Delivery> = Vec::new();
         loop {
-            taken.extend(self.node().take(&name).await);
+            taken.extend(self.node.take(&name).await);
             let ids: BTreeSet<String> = taken.iter().map(id).collect();
             if ids.len() >= count {
                 return taken;
             }
             assert!(start.elapsed() < DEADLINE, "{} of {count} events came", ids.len());
             tokio::time::sleep(POLL).await;
-        }
-    }
-}
-
-impl Drop for Stage {
-    /// A failed test may leave the node in any state: the next one gets another.
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            *self.node = None;
         }
     }
 }

@@ -16,7 +16,7 @@ async fn a_returned_message_is_counted_against_exactly_its_delivery() {
         .collect();
     let (_emulator, url) = stage.scene.emulator(&["--rate", "0", "--replay", &stage.scene.lines(&messages)]).await;
     let name = stage.name.clone();
-    let (_connection, channel) = stage.node().channel().await;
+    let (_connection, channel) = stage.node.channel().await;
     let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
     let table = FieldTable::default;
     channel.exchange_declare(name.as_str().into(), ExchangeKind::Topic, durable, table()).await.unwrap();
@@ -59,7 +59,7 @@ async fn a_missing_exchange_is_named_and_waited_for() {
     relay
         .logs(&format!("exchange `{name}` is not in virtual host `/`; create it, or let the relay with `declare`"))
         .await;
-    let (_connection, channel) = stage.node().channel().await;
+    let (_connection, channel) = stage.node.channel().await;
     let table = FieldTable::default;
     let options = ExchangeDeclareOptions::default();
     channel.exchange_declare(name.as_str().into(), ExchangeKind::Fanout, options, table()).await.unwrap();
@@ -80,7 +80,7 @@ async fn a_channel_that_breaks_fails_only_its_own_delivery() {
         .map(|n| message(&format!("token-{n}"), n).replace("updated", ["updated", "created"][n as usize % 2]))
         .collect();
     let (_emulator, url) = stage.scene.emulator(&["--rate", "0", "--replay", &stage.scene.lines(&messages)]).await;
-    let (_connection, channel) = stage.node().channel().await;
+    let (_connection, channel) = stage.node.channel().await;
     let table = FieldTable::default;
     let fanout = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
     for exchange in [format!("{name}-updated"), format!("{name}-created")] {
@@ -116,11 +116,11 @@ async fn a_full_queue_that_rejects_is_tried_again() {
     let Some(mut stage) = Stage::new("full").await else { return };
     let (_emulator, url) = stage.scene.emulator(&["--rate", "0", "--count", &COUNT.to_string()]).await;
     let (amqp, name) = (stage.declaring(), stage.name.clone());
-    stage.node().ctl(&format!("set_policy full ^{name}$ {{\"max-length\":3,\"overflow\":\"reject-publish\"}}"));
+    stage.node.ctl(&format!("set_policy full ^{name}$ {{\"max-length\":3,\"overflow\":\"reject-publish\"}}"));
     let config = stage.configure(&url, &amqp, "");
     let relay = stage.scene.relay_with(&config, &["--log-level", "debug"]);
     relay.logs(&format!("a queue behind exchange `{name}` with routing key `nft.")).await;
-    stage.node().ctl("clear_policy full");
+    stage.node.ctl("clear_policy full");
     let taken = stage.take(COUNT).await;
     assert_eq!(taken.len(), COUNT, "a nack is not a delivery, and what was confirmed did not go again");
     stop(relay).await;

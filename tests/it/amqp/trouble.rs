@@ -6,14 +6,14 @@ use super::{Stage, header, id, stop};
 async fn a_broker_that_blocks_is_waited_for_without_using_up_attempts() {
     const COUNT: usize = 60;
     let Some(mut stage) = Stage::new("blocked").await else { return };
-    stage.node().ctl("set_vm_memory_high_watermark 0.0001");
+    stage.node.ctl("set_vm_memory_high_watermark 0.0001");
     let (_emulator, url) = stage.scene.emulator(&["--rate", "0", "--count", &COUNT.to_string()]).await;
     let amqp = stage.declaring().replace("timeout: 5s", "timeout: 1s");
     let config = stage.configure(&url, &amqp, "");
     let relay = stage.scene.relay_with(&config, &["--log-level", "debug"]);
     relay.logs("the broker takes no messages for now: the deliveries of this sink wait").await;
     relay.logs("took no messages for a while: low on memory").await;
-    stage.node().ctl("set_vm_memory_high_watermark 0.4");
+    stage.node.ctl("set_vm_memory_high_watermark 0.4");
     let taken = stage.take(COUNT).await;
     assert!(taken.iter().all(|delivery| header(delivery, "cspr-relay-attempt") == "1"), "no attempt was used up");
     assert!(!relay.log().contains("breaker is open"), "{}", relay.log());
@@ -29,7 +29,7 @@ async fn a_closed_connection_is_made_anew() {
     let config = stage.configure(&url, &amqp, "");
     let relay = stage.scene.relay(&config);
     let mut taken = stage.take(100).await;
-    stage.node().ctl("close_all_connections --global bye");
+    stage.node.ctl("close_all_connections --global bye");
     let start = tokio::time::Instant::now();
     let mut ids: std::collections::BTreeSet<String> = taken.iter().map(id).collect();
     while ids.len() < COUNT {
@@ -46,12 +46,12 @@ async fn a_closed_connection_is_made_anew() {
 async fn a_dead_broker_is_passed_over_and_a_client_certificate_is_a_login() {
     let Some(mut stage) = Stage::new("several").await else { return };
     let (_emulator, url) = stage.scene.emulator(&["--rate", "0", "--count", "10"]).await;
-    let (port, tls, name) = (stage.node().amqps, stage.node().tls.display().to_string(), stage.name.clone());
+    let (port, tls, name) = (stage.node.amqps, stage.node.tls.display().to_string(), stage.name.clone());
     let password = fastrand::u64(..);
     // The node knows the user by the name in the certificate; the password is not used.
-    if !stage.node().ctl("list_users").contains("client") {
-        stage.node().ctl(&format!("add_user client {password}"));
-        stage.node().ctl("set_permissions client .* .* .*");
+    if !stage.node.ctl("list_users").contains("client") {
+        stage.node.ctl(&format!("add_user client {password}"));
+        stage.node.ctl("set_permissions client .* .* .*");
     }
     let amqp = format!(
         "uris: [\"amqp://127.0.0.1:1\", \"amqps://localhost:{port}\"], exchange: {name}, routing_key: key, \

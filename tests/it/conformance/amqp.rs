@@ -3,21 +3,16 @@
 use lapin::message::Delivery;
 use lapin::options::QueueDeleteOptions;
 use lapin::types::AMQPValue;
-use tokio::sync::MutexGuard;
 
 use super::{Access, Destination, Receipt};
+use crate::consumers::Consumer;
+use crate::servers::Turn;
 use crate::servers::rabbitmq::{Node, PASSWORD, USER, node};
 
 pub(super) struct Exchange {
-    node: MutexGuard<'static, Option<Node>>,
+    node: Turn<Node>,
     name: String,
     received: Vec<Receipt>,
-}
-
-impl Exchange {
-    fn node(&mut self) -> &mut Node {
-        self.node.as_mut().expect("it has a node as long as it lives")
-    }
 }
 
 impl Destination for Exchange {
@@ -27,21 +22,24 @@ impl Destination for Exchange {
     async fn start(name: &str) -> Option<Self> {
         let node = node().await?;
         let name = format!("conformance-{name}");
-        let (_connection, channel) = node.as_ref()?.channel().await;
+        let (_connection, channel) = node.channel().await;
+        // The relay declares the first queue; the second one gets the same for another client.
         channel.queue_delete(name.as_str().into(), QueueDeleteOptions::default()).await.unwrap();
+        node.bind_queue(&channel, &name, &another(&name)).await;
         Some(Self { node, name, received: Vec::new() })
     }
 
     fn sink(&self, access: &Access<'_>) -> String {
-        let (node, name) = (self.node.as_ref().unwrap(), &self.name);
+        let (node, name) = (&self.node, &self.name);
+        let key = access.key.unwrap_or("nft.{{ action }}");
         let (scheme, port, tls) = match access.ca_file {
             Some(file) => ("amqps", node.amqps, format!(", tls: {{ ca_file: {} }}", file.display())),
             None => ("amqp", node.amqp, String::new()),
         };
         format!(
             "amqp: {{ uri: \"{scheme}://localhost:{port}\", username: {USER}, password: \"${{file:{}}}\", \
-             exchange: {name}, routing_key: \"nft.{{{{ action }}}}\", declare: {{ queue: {{ name: {name} }} }}, \
-             timeout: 2s{tls} }}",
+             exchange: {name}, routing_key: \"{key}\", declare: {{ queue: {{ name: {name} }} }}, \
+             timeout: 2s, headers: {{ X-Life: \"${{LIFE:-0}}\" }}{tls} }}",
             access.secret_file.display()
         )
     }
@@ -51,51 +49,50 @@ impl Destination for Exchange {
     }
 
     fn authorities(&self) -> [String; 2] {
-        let tls = &self.node.as_ref().unwrap().tls;
-        ["ca.crt", "strangerca.crt"].map(|file| std::fs::read_to_string(tls.join(file)).unwrap())
+        let tls = &self.node.tls;
+        ["ca.crt", "stranger.crt"].map(|file| std::fs::read_to_string(tls.join(file)).unwrap())
     }
 
     async fn kill(&mut self) {
-        self.node().kill();
+        self.node.server.kill();
     }
 
     async fn restart(&mut self) {
-        self.node().restart();
+        self.node.server.restart();
     }
 
     async fn pause(&mut self) {
-        self.node().pause();
+        self.node.server.pause();
     }
 
     async fn resume(&mut self) {
-        self.node().resume();
+        self.node.server.resume();
     }
 
     /// The queue is full, and rejects what comes.
     async fn refuse(&mut self) {
-        let name = self.name.clone();
-        self.node().ctl(&format!("set_policy full ^{name}$ {{\"max-length\":0,\"overflow\":\"reject-publish\"}}"));
+        let name = &self.name;
+        self.node.ctl(&format!("set_policy full ^{name}$ {{\"max-length\":0,\"overflow\":\"reject-publish\"}}"));
     }
 
     async fn accept(&mut self) {
-        self.node().ctl("clear_policy full");
+        self.node.ctl("clear_policy full");
     }
 
     async fn received(&mut self) -> &[Receipt] {
-        let name = self.name.clone();
-        let taken = self.node().take(&name).await;
+        let taken = self.node.take(&self.name).await;
         self.received.extend(taken.into_iter().map(receipt));
         &self.received
     }
+
+    async fn ids_read_by_another_client(&mut self, count: usize) -> Option<Vec<String>> {
+        let url = format!("amqp://{USER}:{PASSWORD}@127.0.0.1:{}", self.node.amqp);
+        Consumer::start("java-amqp", &another(&self.name), ("AMQP_URL", &url)).read(count).await
+    }
 }
 
-impl Drop for Exchange {
-    /// A failed test may leave the node in any state: the next one gets another.
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            *self.node = None;
-        }
-    }
+fn another(queue: &str) -> String {
+    format!("{queue}-another")
 }
 
 fn receipt(delivery: Delivery) -> Receipt {

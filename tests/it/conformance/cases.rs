@@ -2,12 +2,9 @@
 
 use super::Destination;
 use super::judge::Allowed;
-use super::trial::Trial;
+use super::trial::{Trial, UNDER_WAY};
 use crate::relay::message;
 
-/// What may be under way when something breaks: the sink's concurrency.
-const UNDER_WAY: usize = 16;
-const KILLS: usize = 4;
 const NO_MORE: Allowed = Allowed { repeats: 0, dead: 0 };
 
 pub(super) async fn everything_arrives_once_and_in_order<D: Destination>(name: &str) {
@@ -21,7 +18,7 @@ pub(super) async fn awkward_events_arrive_as_they_are<D: Destination>(name: &str
     let tokens = [" ", "Дім 119", "a\\r\\nb: %\\u0000", &"long".repeat(150), "last"];
     let mut messages: Vec<String> = (0..).zip(tokens).map(|(n, token)| message(token, n)).collect();
     messages.push(message("large", 9).replace("\"n\":9", &format!("\"n\":9,\"image\":\"{mebibyte}\"")));
-    let Some(mut trial) = Trial::<D>::of_messages(name, &messages).await else { return };
+    let Some(mut trial) = Trial::<D>::of_messages(name, &messages, None).await else { return };
     let relay = trial.relay().await;
     trial.received(messages.len()).await;
     let receipts = trial.destination.received().await;
@@ -33,6 +30,15 @@ pub(super) async fn awkward_events_arrive_as_they_are<D: Destination>(name: &str
     trial.end(relay, messages.len() as u64, NO_MORE).await;
 }
 
+pub(super) async fn an_event_that_makes_no_key_is_a_dead_letter_alone<D: Destination>(name: &str) {
+    let mut messages: Vec<String> = (0..10).map(|n| message("119", n)).collect();
+    messages[4] = messages[4].replace(r#""deploy_hash""#, r#""no_deploy_hash""#);
+    let Some(trial) = Trial::<D>::of_messages(name, &messages, Some("{{ deploy_hash }}")).await else { return };
+    let relay = trial.relay().await;
+    relay.logs("the event has no `deploy_hash`, which a template of this sink names").await;
+    trial.end(relay, 10, Allowed { repeats: 0, dead: 1 }).await;
+}
+
 pub(super) async fn one_that_is_away_at_the_start_is_waited_for<D: Destination>(name: &str) {
     let Some(mut trial) = Trial::<D>::new(name, &["--rate", "0", "--count", "200"]).await else { return };
     trial.destination.kill().await;
@@ -40,16 +46,6 @@ pub(super) async fn one_that_is_away_at_the_start_is_waited_for<D: Destination>(
     relay.logs("cause=\"connect\"").await;
     trial.destination.restart().await;
     trial.end(relay, 200, NO_MORE).await;
-}
-
-pub(super) async fn one_that_is_killed_gets_everything_when_it_is_back<D: Destination>(name: &str) {
-    let Some(mut trial) = Trial::<D>::new(name, &["--rate", "500", "--count", "1000"]).await else { return };
-    let relay = trial.relay().await;
-    trial.received(100).await;
-    trial.destination.kill().await;
-    relay.logs("an attempt failed").await;
-    trial.destination.restart().await;
-    trial.end(relay, 1000, Allowed { repeats: UNDER_WAY, dead: 0 }).await;
 }
 
 pub(super) async fn one_that_is_stopped_gets_everything_when_it_goes_on<D: Destination>(name: &str) {
@@ -81,7 +77,7 @@ pub(super) async fn what_is_too_large_is_a_dead_letter_and_holds_up_nothing<D: D
     let padding = "x".repeat(D::BYTES_MAX);
     let mut messages: Vec<String> = (0..20).map(|n| message(&format!("token-{}", n % 4), n)).collect();
     messages[3] = messages[3].replace("\"n\":3", &format!("\"n\":3,\"image\":\"{padding}\""));
-    let Some(trial) = Trial::<D>::of_messages(name, &messages).await else { return };
+    let Some(trial) = Trial::<D>::of_messages(name, &messages, None).await else { return };
     let relay = trial.relay().await;
     relay.logs("a delivery was given up: it is a dead letter now").await;
     trial.end(relay, 20, Allowed { repeats: 0, dead: 1 }).await;
@@ -119,16 +115,4 @@ pub(super) async fn a_polite_stop_loses_and_repeats_nothing<D: Destination>(name
     }
     let relay = trial.relay().await;
     trial.end(relay, 900, NO_MORE).await;
-}
-
-pub(super) async fn a_relay_that_is_killed_goes_on_where_it_was<D: Destination>(name: &str) {
-    let Some(mut trial) = Trial::<D>::new(name, &["--rate", "1000", "--count", "3000"]).await else { return };
-    for kill in 1..=KILLS {
-        let mut relay = trial.relay().await;
-        trial.received(kill * 300).await;
-        relay.kill().await;
-    }
-    let relay = trial.relay().await;
-    // What was under way, and what was confirmed but not yet recorded.
-    trial.end(relay, 1500, Allowed { repeats: KILLS * crate::relay::oracle::REPEATS_PER_KILL_MAX, dead: 0 }).await;
 }

@@ -6,6 +6,8 @@
 mod amqp;
 mod cases;
 mod judge;
+mod kafka;
+mod kills;
 mod trial;
 mod webhook;
 
@@ -20,7 +22,8 @@ trait Destination: Sized {
     /// An empty one that is ready. `None`: its server is not installed, which was said.
     async fn start(name: &str) -> Option<Self>;
 
-    /// The key of the sink that says where to, as one line of YAML. Its time-out is two seconds.
+    /// The key of the sink that says where to, as one line of YAML. Its time-out is two seconds, and it has a header
+    /// `X-Life` with `${LIFE:-0}`.
     fn sink(&self, access: &Access<'_>) -> String;
 
     /// The secret that it takes, and another one of the same form.
@@ -43,6 +46,10 @@ trait Destination: Sized {
 
     /// Everything it has taken so far, in the order in which it took it.
     async fn received(&mut self) -> &[Receipt];
+
+    /// The same as a client finds it that shares no code with the relay: what it has read when it has `count` different
+    /// ids. `None`: there is no such client, or it is not installed, which was said.
+    async fn ids_read_by_another_client(&mut self, count: usize) -> Option<Vec<String>>;
 }
 
 /// How a relay is to reach a destination.
@@ -51,6 +58,8 @@ struct Access<'a> {
     secret_file: &'a Path,
     /// With TLS; the file holds the authority to trust.
     ca_file: Option<&'a Path>,
+    /// A template for its key, or for a header where a destination has no keys.
+    key: Option<&'a str>,
 }
 
 /// A message that a destination has taken.
@@ -80,14 +89,14 @@ impl Receipt {
 
 /// A test for each case, with a destination of the kind.
 macro_rules! suite {
-    ($kind:ident, $destination:ty: $($case:ident)*) => {
+    ($kind:ident, $destination:ty: $($module:ident: $($case:ident)*;)*) => {
         mod $kind {
-            $(
+            $($(
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                 async fn $case() {
-                    super::super::cases::$case::<$destination>(stringify!($case)).await;
+                    super::super::$module::$case::<$destination>(stringify!($case)).await;
                 }
-            )*
+            )*)*
         }
     };
 }
@@ -99,17 +108,20 @@ macro_rules! suites {
             $(
                 suite! {
                     $kind, $destination:
+                    cases:
                     everything_arrives_once_and_in_order
                     awkward_events_arrive_as_they_are
+                    an_event_that_makes_no_key_is_a_dead_letter_alone
                     one_that_is_away_at_the_start_is_waited_for
-                    one_that_is_killed_gets_everything_when_it_is_back
                     one_that_is_stopped_gets_everything_when_it_goes_on
                     nothing_is_settled_before_it_is_taken
                     what_is_too_large_is_a_dead_letter_and_holds_up_nothing
                     a_wrong_secret_is_told_and_a_right_one_is_taken_up
                     a_stranger_s_certificate_is_refused
-                    a_polite_stop_loses_and_repeats_nothing
-                    a_relay_that_is_killed_goes_on_where_it_was
+                    a_polite_stop_loses_and_repeats_nothing;
+                    kills:
+                    kills_of_the_destination_lose_nothing
+                    kills_of_the_relay_lose_nothing;
                 }
             )*
         }
@@ -118,5 +130,6 @@ macro_rules! suites {
 
 suites! {
     webhook: crate::conformance::webhook::Webhook,
+    kafka: crate::conformance::kafka::Topic,
     amqp: crate::conformance::amqp::Exchange,
 }

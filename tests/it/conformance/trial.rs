@@ -3,14 +3,17 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use tokio::process::Command;
 use tokio::time::{Instant, sleep};
 
 use super::judge::{Allowed, judge};
 use super::{Access, Destination};
 use crate::relay::oracle::Sent;
 use crate::relay::store::Database;
-use crate::relay::{DEADLINE, Process, Scene};
+use crate::relay::{BINARY, DEADLINE, Process, Scene};
 
+/// Attempts under way at once: what something that breaks may make come again.
+pub(super) const UNDER_WAY: usize = 16;
 const POLL: Duration = Duration::from_millis(50);
 /// How long nothing may be accepted any more before everything counts as accepted.
 const CALM: Duration = Duration::from_millis(700);
@@ -21,38 +24,48 @@ pub(super) struct Trial<D> {
     config: PathBuf,
     secret_file: PathBuf,
     ca_file: PathBuf,
+    /// Of the relay, so far.
+    lives: std::cell::Cell<u32>,
     /// Last, since its directory goes with it.
     scene: Scene,
+}
+
+/// What a case wants of the sink's configuration.
+#[derive(Default)]
+struct Wishes<'a> {
+    has_tls: bool,
+    key: Option<&'a str>,
 }
 
 impl<D: Destination> Trial<D> {
     /// With an emulator that publishes `traffic` (arguments of `emulate`) as soon as a relay connects. `None`: the
     /// destination is not there.
     pub(super) async fn new(name: &str, traffic: &[&str]) -> Option<Self> {
-        Self::prepare(Scene::new(), name, traffic, false).await
+        Self::prepare(Scene::new(), name, traffic, Wishes::default()).await
     }
 
     pub(super) async fn with_tls(name: &str, traffic: &[&str]) -> Option<Self> {
-        Self::prepare(Scene::new(), name, traffic, true).await
+        Self::prepare(Scene::new(), name, traffic, Wishes { has_tls: true, key: None }).await
     }
 
-    /// With an emulator that publishes these messages.
-    pub(super) async fn of_messages(name: &str, messages: &[String]) -> Option<Self> {
+    /// With an emulator that publishes these messages, and a template for the key of each.
+    pub(super) async fn of_messages(name: &str, messages: &[String], key: Option<&str>) -> Option<Self> {
         let scene = Scene::new();
         let lines = scene.lines(messages);
         let traffic = ["--rate", "0", "--fragment", "60000", "--replay", &lines];
-        Self::prepare(scene, name, &traffic, false).await
+        Self::prepare(scene, name, &traffic, Wishes { has_tls: false, key }).await
     }
 
-    async fn prepare(scene: Scene, name: &str, traffic: &[&str], has_tls: bool) -> Option<Self> {
+    async fn prepare(scene: Scene, name: &str, traffic: &[&str], wishes: Wishes<'_>) -> Option<Self> {
         let destination = D::start(name).await?;
         let (emulator, url) = scene.emulator(traffic).await;
         let (secret_file, ca_file) = (scene.path("secret"), scene.path("ca.pem"));
-        let access = Access { secret_file: &secret_file, ca_file: has_tls.then_some(&*ca_file) };
+        let ca_file_wanted = wishes.has_tls.then_some(&*ca_file);
+        let access = Access { secret_file: &secret_file, ca_file: ca_file_wanted, key: wishes.key };
         let text = format!(
             "source: {{ network: testnet, api_key: emulator-key, url: \"{url}\", persistent_session: trial }}\n\
-             store: {{ path: \"{}\" }}\n\
-             sinks:\n  sink:\n    {}\n    retry: {{ schedule: [{}], jitter: 0 }}\n\
+             store: {{ path: \"{}\" }}\nadmin: {{ listen: \"127.0.0.1:0\" }}\n\
+             sinks:\n  sink:\n    {}\n    concurrency: {UNDER_WAY}\n    retry: {{ schedule: [{}], jitter: 0 }}\n\
              routes: {{ all: {{ match: all, sinks: [sink] }} }}\n",
             scene.data().display(),
             destination.sink(&access),
@@ -60,7 +73,7 @@ impl<D: Destination> Trial<D> {
         );
         let config = scene.path("relay.yaml");
         std::fs::write(&config, text).unwrap();
-        let trial = Self { scene, destination, emulator, config, secret_file, ca_file };
+        let trial = Self { scene, destination, emulator, config, secret_file, ca_file, lives: 0.into() };
         let ([secret, _], [authority, _]) = (trial.destination.secrets(), trial.destination.authorities());
         trial.give(&secret);
         trial.trust(&authority);
@@ -77,9 +90,21 @@ impl<D: Destination> Trial<D> {
         std::fs::write(&self.ca_file, authority).unwrap();
     }
 
-    /// A relay that runs.
+    /// A relay that runs, in a life of its own.
     pub(super) async fn relay(&self) -> Process {
-        let relay = self.scene.relay_with(&self.config, &["--log-level", "debug"]);
+        self.start("debug").await
+    }
+
+    /// The same, saying less.
+    pub(super) async fn quiet_relay(&self) -> Process {
+        self.start("info").await
+    }
+
+    async fn start(&self, log_level: &str) -> Process {
+        self.lives.set(self.lives.get() + 1);
+        let mut command = Command::new(BINARY);
+        command.args(["run", "--log-level", log_level, "--config"]).arg(&self.config);
+        let relay = self.scene.spawn("relay", command.env("LIFE", self.lives.get().to_string()));
         relay.logs("the relay is running").await;
         relay
     }
@@ -106,29 +131,52 @@ impl<D: Destination> Trial<D> {
         }
     }
 
+    /// Ends the events.
+    pub(super) async fn silence(&mut self) {
+        self.emulator.stop().await;
+    }
+
     /// Waits until `accepted_min` or more events are accepted, no more come, and each is taken or a dead letter. Then
     /// stops the relay and judges what the destination got.
-    pub(super) async fn end(mut self, mut relay: Process, accepted_min: u64, allowed: Allowed) {
+    pub(super) async fn end(mut self, relay: Process, accepted_min: u64, allowed: Allowed) {
         self.accepted(accepted_min).await;
+        self.settle().await;
+        self.silence().await;
+        self.conclude(relay, &allowed).await;
+    }
+
+    /// Waits until everything accepted is taken or a dead letter, and nothing more comes.
+    pub(super) async fn settle(&mut self) {
         let database = self.database();
-        let (mut newest, mut since, start) = (0, Instant::now(), Instant::now());
+        let (mut newest, mut taken, mut since) = (0, 0, Instant::now());
         loop {
-            if database.newest() != newest {
-                (newest, since) = (database.newest(), Instant::now());
+            let receipts = self.destination.received().await.len() as u64;
+            if database.newest() != newest || receipts != taken {
+                (newest, taken, since) = (database.newest(), receipts, Instant::now());
             }
-            let dead = database.dead("sink").len() as u64;
-            let numbers = self.destination.received().await.iter().map(super::Receipt::number);
-            let taken = numbers.collect::<std::collections::BTreeSet<_>>().len() as u64;
-            if taken + dead >= newest && since.elapsed() >= CALM {
-                break;
+            if since.elapsed() >= CALM
+                && taken + database.dead("sink").len() as u64 >= newest
+                && self.is_settled().await
+            {
+                return;
             }
-            assert!(start.elapsed() < DEADLINE, "{taken} of {newest} were taken, {dead} are dead");
+            assert!(since.elapsed() < DEADLINE, "nothing more comes: {taken} of {newest} were taken");
             sleep(POLL).await;
         }
+    }
+
+    async fn is_settled(&mut self) -> bool {
+        let database = self.database();
+        let dead = database.dead("sink").len() as u64;
+        let numbers = self.destination.received().await.iter().map(super::Receipt::number);
+        numbers.collect::<std::collections::BTreeSet<_>>().len() as u64 + dead >= database.newest()
+    }
+
+    /// Stops the relay and judges what the destination got; the number of repeats. The events must have ended.
+    pub(super) async fn conclude(&mut self, mut relay: Process, allowed: &Allowed) -> usize {
         relay.stop().await;
-        self.emulator.stop().await;
-        let sent = Sent::read(&self.scene.path("sent.jsonl"));
+        let (sent, database) = (Sent::read(&self.scene.path("sent.jsonl")), self.database());
         assert_eq!(database.waiting(), 0, "nothing waits any more");
-        judge(&sent, self.destination.received().await, &database, &allowed);
+        judge(&sent, self.destination.received().await, &database, allowed)
     }
 }

@@ -140,8 +140,10 @@ impl Destination for Webhook {
             Some(file) => ("https", format!(", tls: {{ ca_file: {} }}", file.display())),
             None => ("http", String::new()),
         };
+        let key = access.key.map(|key| format!(", X-Key: \"{key}\"")).unwrap_or_default();
         format!(
-            "webhook: {{ url: \"{scheme}://localhost:{}/\", secrets: [\"${{file:{}}}\"], timeout: 2s{tls} }}",
+            "webhook: {{ url: \"{scheme}://localhost:{}/\", secrets: [\"${{file:{}}}\"], timeout: 2s, \
+             headers: {{ X-Life: \"${{LIFE:-0}}\"{key} }}{tls} }}",
             self.address.port(),
             access.secret_file.display()
         )
@@ -183,6 +185,11 @@ impl Destination for Webhook {
     async fn received(&mut self) -> &[Receipt] {
         self.received.append(&mut self.shared.receipts.lock().unwrap());
         &self.received
+    }
+
+    /// It is one itself, with the reference library for signatures.
+    async fn ids_read_by_another_client(&mut self, _: usize) -> Option<Vec<String>> {
+        None
     }
 }
 

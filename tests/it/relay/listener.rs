@@ -32,6 +32,9 @@ pub(crate) struct Arrival {
     pub(crate) life: u64,
     pub(crate) digest: [u8; 32],
     pub(crate) is_signed: bool,
+    /// What `cspr-relay-replay` and `cspr-relay-test` say.
+    pub(crate) is_replay: bool,
+    pub(crate) is_test: bool,
     /// 0: none was given.
     pub(crate) answer: u16,
 }
@@ -130,6 +133,8 @@ fn read(key: &standardwebhooks::Webhook, headers: &HeaderMap, body: &Bytes) -> A
         life: text("x-life").parse().unwrap(),
         digest: Sha256::digest(body).into(),
         is_signed: key.verify(body, headers).is_ok(),
+        is_replay: text("cspr-relay-replay") == "true",
+        is_test: text("cspr-relay-test") == "true",
         answer: HANG,
     }
 }

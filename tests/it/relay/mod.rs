@@ -7,9 +7,9 @@ mod disk;
 mod faults;
 mod formats;
 mod hostile;
-mod kafka;
 mod kill;
 pub(crate) mod listener;
+mod operate;
 pub(crate) mod oracle;
 mod order;
 mod real;
@@ -119,7 +119,7 @@ impl Scene {
             streams.map(|s| format!("  {s}: {{ stream: {s}, match: all, sinks: [{names}] }}\n")).collect::<String>(),
         );
         let path = self.path("relay.yaml");
-        fs::write(&path, text).unwrap();
+        fs::write(&path, listening_anywhere(text)).unwrap();
         path
     }
 
@@ -129,6 +129,7 @@ impl Scene {
 
     /// A relay whose requests say which life of it they come from, with these kill points.
     pub(crate) fn relay_in_life(&self, config: &Path, life: u64, kill_points: &str) -> Process {
+        with_free_port(config);
         let mut command = Command::new(BINARY);
         command.args(["run", "--config"]).arg(config).env("LIFE", life.to_string()).env("FAILPOINTS", kill_points);
         self.spawn("relay", &mut command)
@@ -136,6 +137,7 @@ impl Scene {
 
     /// A relay with these further arguments.
     pub(crate) fn relay_with(&self, config: &Path, arguments: &[&str]) -> Process {
+        with_free_port(config);
         let mut command = Command::new(BINARY);
         self.spawn("relay", command.args(arguments).args(["run", "--config"]).arg(config))
     }
@@ -202,6 +204,18 @@ impl Drop for Process {
             let tail = &lines[lines.len().saturating_sub(TAIL_LINES)..];
             println!("--- the end of {}:\n{}\n", self.log.display(), tail.join("\n"));
         }
+    }
+}
+
+/// Many relays run beside each other in the tests: unless a configuration says otherwise its admin side takes any port.
+fn listening_anywhere(text: String) -> String {
+    let says_where = text.lines().any(|line| line.starts_with("admin:"));
+    if says_where { text } else { text + "\nadmin: { listen: \"127.0.0.1:0\" }\n" }
+}
+
+pub(crate) fn with_free_port(config: &Path) {
+    if let Ok(text) = fs::read_to_string(config) {
+        fs::write(config, listening_anywhere(text)).unwrap();
     }
 }
 

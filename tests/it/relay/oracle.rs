@@ -13,8 +13,9 @@ use sha2::{Digest, Sha256};
 use super::listener::Arrival;
 use super::store::Database;
 
-/// What may be sent twice because of one kill: what was in flight, and what was confirmed but not yet recorded.
-pub(crate) const REPEATS_PER_KILL_MAX: usize = 500;
+/// What may be sent twice because of one kill: what was in flight (the greatest `concurrency`), and what was settled
+/// but not yet durably so (`UNRECORDED_MAX` in the store).
+pub(crate) const REPEATS_PER_KILL_MAX: usize = 1_000 + 1_024;
 
 /// A line of the emulator's record.
 #[derive(Deserialize)]
@@ -136,6 +137,8 @@ fn the_oracle_sees_each_fault() {
         life,
         digest: digest(body),
         is_signed: true,
+        is_replay: false,
+        is_test: false,
         answer: 204,
     };
     let sent = Sent(["a", "b", "c"].map(|body| (digest(body), 0)).into());

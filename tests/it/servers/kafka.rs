@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
@@ -11,23 +10,40 @@ use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{Headers, Message};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
-use tokio::process::Command;
+use rdkafka::types::RDKafkaErrorCode;
+use tokio::task::block_in_place;
 use tokio::time::Instant;
 
-use super::{Home, Server, script};
-use crate::receivers::leave_out;
+use super::{Kind, Server, Shared, Turn};
 
-const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/servers/kafka");
-const READY: &str = "Kafka Server started";
 /// How long nothing may come while something is missing.
 const SILENCE_MAX: Duration = Duration::from_secs(30);
+/// How long the first record of what is there may take.
+const READ_PAUSE: Duration = Duration::from_millis(200);
 
-/// A cluster; node 1 runs from the start.
+/// How long what is there already may take to come, once there is enough.
+const MORE_MAX: Duration = Duration::from_secs(5);
+
+static CLUSTER: Shared<Kafka> = Shared::new();
+
+/// A cluster; node 1 runs from the start, node 2 once `start 2` was commanded.
 pub(crate) struct Kafka {
-    pub(crate) first: Server,
-    pub(crate) second: Option<Server>,
-    endpoints: BTreeMap<String, String>,
-    home: Home,
+    pub(crate) server: Server,
+}
+
+/// The cluster of those tests that need no other settings. `None`: Kafka is not installed.
+pub(crate) async fn cluster() -> Option<Turn<Kafka>> {
+    CLUSTER.turn().await
+}
+
+impl Kind for Kafka {
+    fn start() -> Option<Self> {
+        Self::with(&[])
+    }
+
+    fn server(&mut self) -> &mut Server {
+        &mut self.server
+    }
 }
 
 /// A record as a consumer sees it.
@@ -42,43 +58,23 @@ pub(crate) struct Record {
 }
 
 impl Kafka {
-    /// A cluster with these further settings of its nodes; none, said loudly, where it cannot be had.
-    pub(crate) async fn start(settings: &[&str]) -> Option<Self> {
-        static FETCHED: OnceLock<Result<(), String>> = OnceLock::new();
-        if let Err(reason) = FETCHED.get_or_init(|| script("kafka", &["fetch"])) {
-            leave_out(&format!("Kafka, since it could not be fetched: {reason}"));
-            return None;
-        }
-        let home = Home::new("kafka");
-        let directory = home.path("cluster");
-        script("kafka", &[&["make", directory.to_str().unwrap()], settings].concat()).unwrap();
-        let endpoints = std::fs::read_to_string(directory.join("endpoints")).unwrap();
-        let endpoints = endpoints.lines().map(|line| line.split_once('=').unwrap());
-        let endpoints = endpoints.map(|(name, address)| (name.to_owned(), address.to_owned())).collect();
-        let first = node(&home, 1).await;
-        Some(Self { first, second: None, endpoints, home })
+    /// A cluster with these further settings of its nodes.
+    pub(crate) fn with(settings: &[&str]) -> Option<Self> {
+        let server = Server::start("kafka", &[&["auto.create.topics.enable=false"], settings].concat())?;
+        Some(Self { server })
     }
 
-    /// Starts node 1 again, after it was killed.
-    pub(crate) async fn restart(&mut self) {
-        self.first = node(&self.home, 1).await;
+    /// The address of one of the listeners of node 1: `plaintext`, `ssl`, `mtls`, `sasl_ssl`.
+    pub(crate) fn address(&self, listener: &str) -> String {
+        format!("127.0.0.1:{}", self.server.place(listener))
     }
 
-    /// Starts node 2, or starts it again.
-    pub(crate) async fn start_second(&mut self) {
-        self.second = Some(node(&self.home, 2).await);
-    }
-
-    /// The address of one of the listeners of node 1: `PLAINTEXT`, `SSL`, `MTLS`, `SASL_SSL`.
-    pub(crate) fn address(&self, listener: &str) -> &str {
-        &self.endpoints[listener]
-    }
-
-    /// The path of a certificate or key: ca.crt, client.crt, client.key, strangers-ca.crt.
+    /// The path of a certificate or key: ca.crt, client.crt, client.key, stranger.crt.
     pub(crate) fn certificate(&self, name: &str) -> PathBuf {
-        self.home.path("cluster/certs").join(name)
+        PathBuf::from(self.server.place("tls")).join(name)
     }
 
+    /// A topic, new and empty.
     pub(crate) async fn create_topic(&self, name: &str, partitions: i32, replicas: i32, settings: &[(&str, &str)]) {
         let admin: AdminClient<DefaultClientContext> = self.client().create().unwrap();
         let mut topic = NewTopic::new(name, partitions, TopicReplication::Fixed(replicas));
@@ -89,6 +85,7 @@ impl Kafka {
             let made = admin.create_topics([&topic], &options).await.unwrap();
             match &made[0] {
                 Ok(_) => return,
+                Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => self.delete_topic(name).await,
                 // A node that has just started may not be known to the other one.
                 Err((_, error)) => assert!(began.elapsed() < SILENCE_MAX, "{name}: {error}"),
             }
@@ -103,59 +100,67 @@ impl Kafka {
 
     fn client(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
-        config.set("bootstrap.servers", self.address("PLAINTEXT"));
+        config.set("bootstrap.servers", self.address("plaintext"));
         config
     }
 
     /// Reads topics from their beginning until `is_enough`, then what else is there already.
-    pub(crate) fn read(&self, topics: &[&str], is_enough: impl FnMut(&[Record]) -> bool) -> Vec<Record> {
-        let config = self.client();
-        let topics: Vec<String> = topics.iter().map(|topic| (*topic).to_owned()).collect();
-        // Polling blocks; the runtime of a test has a thread to spare.
-        tokio::task::block_in_place(move || read(config, &topics, is_enough))
-    }
-}
-
-async fn node(home: &Home, number: u8) -> Server {
-    let directory = home.path("cluster");
-    let mut command = Command::new(SCRIPT);
-    command.arg("run").arg(directory).arg(number.to_string());
-    Server::start(&mut command, home.path(&format!("node{number}.log")), READY).await
-}
-
-fn read(mut config: ClientConfig, topics: &[String], mut is_enough: impl FnMut(&[Record]) -> bool) -> Vec<Record> {
-    let consumer: BaseConsumer = config
-        .set("group.id", "unused")
-        .set("enable.auto.commit", "false")
-        // Where a partition that has only just been made answers that it has no such offset.
-        .set("auto.offset.reset", "earliest")
-        .create()
-        .unwrap();
-    consumer.assign(&partitions(&consumer, topics)).unwrap();
-    let (mut records, mut last, mut is_complete) = (Vec::new(), Instant::now(), false);
-    loop {
-        match consumer.poll(Duration::from_millis(if is_complete { 1_000 } else { 100 })) {
-            Some(Ok(message)) => {
+    pub(crate) fn read(&self, topics: &[&str], mut is_enough: impl FnMut(&[Record]) -> bool) -> Vec<Record> {
+        let reader = self.reader(topics);
+        let (mut records, mut last, mut enough_since) = (Vec::new(), Instant::now(), None);
+        loop {
+            let more = reader.read();
+            let is_quiet = more.is_empty();
+            if !more.is_empty() {
                 last = Instant::now();
-                records.push(record(&message));
+                records.extend(more);
             }
-            // A broker that is away is looked for again.
-            Some(Err(_)) => {}
-            None if is_complete => return records,
-            None => {
-                is_complete = is_enough(&records);
-                let ids = records.iter().map(|record: &Record| &record.headers["cspr-relay-id"]);
-                let seen = (records.len(), ids.collect::<BTreeSet<_>>().len());
-                assert!(
-                    is_complete || last.elapsed() < SILENCE_MAX,
-                    "nothing more comes from {topics:?} after {seen:?}"
-                );
+            if enough_since.is_none() && is_enough(&records) {
+                enough_since = Some(Instant::now());
             }
+            // Where more comes all the time, there is no silence to wait for.
+            if enough_since.is_some_and(|since: Instant| is_quiet || since.elapsed() > MORE_MAX) {
+                return records;
+            }
+            let ids = records.iter().map(|record: &Record| &record.headers["cspr-relay-id"]);
+            let seen = (records.len(), ids.collect::<BTreeSet<_>>().len());
+            assert!(last.elapsed() < SILENCE_MAX, "nothing more comes from {topics:?} after {seen:?}");
         }
     }
+
+    /// A consumer of these topics, from their beginning.
+    pub(crate) fn reader(&self, topics: &[&str]) -> Reader {
+        let mut config = self.client();
+        let consumer: BaseConsumer = config
+            .set("group.id", "unused")
+            .set("enable.auto.commit", "false")
+            // Where a partition that has only just been made answers that it has no such offset.
+            .set("auto.offset.reset", "earliest")
+            .set("reconnect.backoff.max.ms", "500")
+            .create()
+            .unwrap();
+        block_in_place(|| consumer.assign(&partitions(&consumer, topics)).unwrap());
+        Reader(consumer)
+    }
 }
 
-fn partitions(consumer: &BaseConsumer, topics: &[String]) -> TopicPartitionList {
+/// What comes from some topics.
+pub(crate) struct Reader(BaseConsumer);
+
+impl Reader {
+    /// What has come beyond what was read before; nothing also while the brokers are away.
+    pub(crate) fn read(&self) -> Vec<Record> {
+        let (mut records, mut patience) = (Vec::new(), READ_PAUSE);
+        while let Some(polled) = block_in_place(|| self.0.poll(patience)) {
+            // A broker that is away is looked for again.
+            records.extend(polled.iter().map(record));
+            patience = Duration::ZERO;
+        }
+        records
+    }
+}
+
+fn partitions(consumer: &BaseConsumer, topics: &[&str]) -> TopicPartitionList {
     let mut list = TopicPartitionList::new();
     for topic in topics {
         let metadata = consumer.fetch_metadata(Some(topic), Duration::from_secs(20)).unwrap();

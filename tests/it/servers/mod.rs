@@ -1,133 +1,182 @@
-//! Real servers that tests start and stop themselves, on loopback. What they consist of is fetched, with its checksums,
-//! by the scripts in `scripts/servers`.
+//! Real servers for the tests, started by the scripts of `scripts/servers`, which also fetch and clean up.
 //!
-//! A server's directory is below `target/servers` and named after this process. It goes with the server; those of
-//! processes that were killed go when the next one begins.
+//! A script ends, and takes its server with it, when its standard input does: when the [`Server`] here is dropped, or
+//! when this process ends in whatever way. A server that tests share ([`Shared`]) belongs to one of them at a time.
 
 pub(crate) mod kafka;
 pub(crate) mod rabbitmq;
-mod script;
 
-use std::fs::{self, File};
-use std::path::{Path, PathBuf};
-use std::process::Stdio;
-use std::sync::Once;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader, Write};
+use std::ops::{Deref, DerefMut};
+use std::path::Path;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
-use tokio::process::{Child, Command};
-use tokio::time::{Instant, sleep};
+use tokio::sync::{Mutex, MutexGuard};
+use tokio::task::block_in_place;
 
-/// A busy machine takes its time to start a virtual machine.
-const START_MAX: Duration = Duration::from_secs(120);
-const TAIL_LINES: usize = 40;
+use crate::receivers::leave_out;
 
-/// The directory of a server, removed when dropped.
-pub(crate) struct Home(PathBuf);
+/// What a script ends with when its server is not installed.
+const NOT_INSTALLED: i32 = 69;
 
-impl Home {
-    pub(crate) fn new(kind: &str) -> Self {
-        static NUMBER: AtomicUsize = AtomicUsize::new(0);
-        static SWEPT: Once = Once::new();
-        let below = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/servers/running");
-        fs::create_dir_all(&below).unwrap();
-        SWEPT.call_once(|| sweep(&below));
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let path = below.join(format!("{}-{number}-{kind}", std::process::id()));
-        fs::create_dir(&path).unwrap();
-        Self(path)
-    }
-
-    pub(crate) fn path(&self, name: &str) -> PathBuf {
-        self.0.join(name)
-    }
-}
-
-impl Drop for Home {
-    fn drop(&mut self) {
-        // One that stays is swept by the next run.
-        let _removed = fs::remove_dir_all(&self.0);
-    }
-}
-
-/// Removes what processes that are no more have left.
-fn sweep(below: &Path) {
-    for entry in fs::read_dir(below).unwrap().map(Result::unwrap) {
-        let name = entry.file_name().into_string().unwrap();
-        let (process, _) = name.split_once('-').unwrap();
-        let is_alive = std::process::Command::new("kill").args(["-0", process]).stderr(Stdio::null()).status();
-        if !is_alive.unwrap().success() {
-            let _removed = fs::remove_dir_all(entry.path());
-        }
-    }
-}
-
-/// A server's process; killed when dropped, and its log shown if the test failed.
+/// A server and the script that answers for it. Its methods block, which needs a runtime with several threads.
 pub(crate) struct Server {
-    child: Child,
-    log: PathBuf,
+    script: Child,
+    commands: ChildStdin,
+    answers: BufReader<ChildStdout>,
+    /// What it said when it was ready, such as where it listens.
+    said: String,
+    /// What was done to it and not undone yet: the commands that undo it.
+    owed: BTreeSet<&'static str>,
 }
 
 impl Server {
-    /// Starts it and waits until its log holds `ready`.
-    pub(crate) async fn start(command: &mut Command, log: PathBuf, ready: &str) -> Self {
-        let file = File::create(&log).unwrap();
-        let output = (file.try_clone().unwrap(), file);
-        command.stdin(Stdio::null()).stdout(output.0).stderr(output.1).kill_on_drop(true);
-        let mut server = Self { child: command.spawn().unwrap(), log };
-        let began = Instant::now();
-        while !server.log().contains(ready) {
-            let ended = server.child.try_wait().unwrap();
-            assert!(ended.is_none(), "the server ended: {ended:?}\n{}", server.tail());
-            assert!(began.elapsed() < START_MAX, "the server is not ready\n{}", server.tail());
-            sleep(Duration::from_millis(50)).await;
+    /// Starts the server of that name and waits until it is ready. `None`: it is not installed, which was said loudly
+    /// and is a failure where `CI=true`.
+    fn start(name: &str, arguments: &[&str]) -> Option<Self> {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/servers").join(name);
+        let mut command = Command::new(path);
+        command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut script = command.spawn().unwrap();
+        let (commands, answers) = (script.stdin.take().unwrap(), BufReader::new(script.stdout.take().unwrap()));
+        let mut server = Self { script, commands, answers, said: String::new(), owed: BTreeSet::new() };
+        match block_in_place(|| server.answer()) {
+            Ok(said) => {
+                server.said = said;
+                Some(server)
+            }
+            Err(said) => {
+                let mut errors = String::new();
+                std::io::Read::read_to_string(&mut server.script.stderr.take().unwrap(), &mut errors).unwrap();
+                let code = server.script.wait().unwrap().code();
+                assert_eq!(code, Some(NOT_INSTALLED), "{name} did not start:\n{said}{errors}");
+                leave_out(&format!("what needs {name}: {errors}"));
+                None
+            }
         }
-        server
     }
 
-    fn log(&self) -> String {
-        String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()).into_owned()
+    /// The value of `key=value` in what it said at the start.
+    fn place(&self, key: &str) -> &str {
+        let mut words = self.said.split_whitespace();
+        words
+            .find_map(|word| word.strip_prefix(key)?.strip_prefix('='))
+            .unwrap_or_else(|| panic!("`{key}` is not in what the server said: {}", self.said))
     }
 
-    fn tail(&self) -> String {
-        let log = self.log();
-        let lines: Vec<&str> = log.lines().collect();
-        lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n")
+    /// Has the script do something and gives what it printed.
+    pub(crate) fn command(&mut self, line: &str) -> String {
+        block_in_place(|| {
+            writeln!(self.commands, "{line}").unwrap();
+            self.answer().unwrap_or_else(|said| panic!("{line}: {said}"))
+        })
     }
 
     /// As `kill -9`.
-    pub(crate) async fn kill(&mut self) {
-        self.child.kill().await.unwrap();
+    pub(crate) fn kill(&mut self) {
+        self.owed.clear();
+        self.owed.insert("start");
+        self.command("kill9");
     }
 
-    /// It stops in the middle of whatever it does, with its connections open.
-    pub(crate) async fn pause(&self) {
-        self.signal("STOP").await;
+    pub(crate) fn restart(&mut self) {
+        self.command("start");
+        self.owed.remove("start");
     }
 
-    pub(crate) async fn resume(&self) {
-        self.signal("CONT").await;
+    /// Stops the process where it is; its sockets stay open.
+    pub(crate) fn pause(&mut self) {
+        self.owed.insert("resume");
+        self.command("pause");
     }
 
-    async fn signal(&self, signal: &str) {
-        let id = self.child.id().expect("it runs").to_string();
-        assert!(Command::new("kill").args(["-s", signal, &id]).status().await.unwrap().success());
+    pub(crate) fn resume(&mut self) {
+        self.command("resume");
+        self.owed.remove("resume");
+    }
+
+    /// Undoes what a test has left behind.
+    fn heal(&mut self) {
+        for command in std::mem::take(&mut self.owed) {
+            self.command(command);
+        }
+    }
+
+    /// The lines up to the verdict; an error if that is one, or does not come.
+    fn answer(&mut self) -> Result<String, String> {
+        let mut said = String::new();
+        loop {
+            let mut line = String::new();
+            let length = self.answers.read_line(&mut line).unwrap();
+            match line.trim_end() {
+                "ok" => return Ok(said),
+                _ if length == 0 => return Err(said),
+                "error" => return Err(said),
+                _ => said += &line,
+            }
+        }
     }
 }
 
 impl Drop for Server {
     #[expect(clippy::print_stdout, reason = "what is printed belongs to the failed test")]
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            println!("--- the end of {}:\n{}\n", self.log.display(), self.tail());
+        if std::thread::panicking() && writeln!(self.commands, "log").is_ok() {
+            let log = self.answer().unwrap_or_else(|said| said);
+            println!("--- the end of the server's log:\n{log}\n");
         }
     }
 }
 
-/// Runs one of the scripts in `scripts/servers` to its end; the error is what it wrote.
-pub(crate) fn script(name: &str, arguments: &[&str]) -> Result<(), String> {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/servers").join(name);
-    let output = std::process::Command::new(script).args(arguments).output().map_err(|error| error.to_string())?;
-    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    if output.status.success() { Ok(()) } else { Err(said) }
+/// A kind of server.
+pub(crate) trait Kind: Sized {
+    /// One that runs. `None`: it is not installed, which was said.
+    fn start() -> Option<Self>;
+
+    fn server(&mut self) -> &mut Server;
+}
+
+/// A server that the tests share.
+pub(crate) struct Shared<K>(Mutex<Option<K>>);
+
+impl<K: Kind> Shared<K> {
+    const fn new() -> Self {
+        Self(Mutex::const_new(None))
+    }
+
+    /// The server, running and in order; nobody else has it meanwhile.
+    async fn turn(&'static self) -> Option<Turn<K>> {
+        let mut shared = self.0.lock().await;
+        if shared.is_none() {
+            *shared = K::start();
+        }
+        shared.as_mut()?.server().heal();
+        Some(Turn(shared))
+    }
+}
+
+/// A shared server as long as one test has it. A failed test may leave it in any state: the next one gets another.
+pub(crate) struct Turn<K: 'static>(MutexGuard<'static, Option<K>>);
+
+impl<K> Deref for Turn<K> {
+    type Target = K;
+
+    fn deref(&self) -> &K {
+        self.0.as_ref().expect("there is one as long as somebody has it")
+    }
+}
+
+impl<K> DerefMut for Turn<K> {
+    fn deref_mut(&mut self) -> &mut K {
+        self.0.as_mut().expect("there is one as long as somebody has it")
+    }
+}
+
+impl<K> Drop for Turn<K> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            *self.0 = None;
+        }
+    }
 }

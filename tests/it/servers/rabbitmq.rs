@@ -3,94 +3,54 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use lapin::options::{BasicGetOptions, QueueDeclareOptions};
+use futures_util::StreamExt;
+use lapin::message::Delivery as Message;
+use lapin::options::{
+    BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicQosOptions, ExchangeDeclareOptions,
+    QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions,
+};
 use lapin::types::FieldTable;
-use lapin::{Channel, Connection, ConnectionProperties};
-use tokio::sync::{Mutex, MutexGuard};
-use tokio::task::block_in_place;
+use lapin::{Channel, Connection, ConnectionProperties, ExchangeKind};
 use tokio::time::timeout;
 
-use super::script::Server;
+use super::{Kind, Server, Shared, Turn};
 
 pub(crate) const USER: &str = "relay";
 pub(crate) const PASSWORD: &str = "relay-secret";
 const CLIENT_TIMEOUT: Duration = Duration::from_secs(30);
 
-static NODE: Mutex<Option<Node>> = Mutex::const_new(None);
+static NODE: Shared<Node> = Shared::new();
 
-/// A node, and what was done to it. Whoever has it may kill it, stop it and fill it.
+/// A node. Whoever has it may kill it, stop it and fill it.
 pub(crate) struct Node {
-    server: Server,
+    pub(crate) server: Server,
     pub(crate) amqp: u16,
     pub(crate) amqps: u16,
-    /// Certificates: `ca`, `client`, `strangerca`, each with `.crt`, and `.key`.
+    /// Certificates: `ca`, `client`, `stranger`, each with `.crt`, and `.key`.
     pub(crate) tls: PathBuf,
-    is_running: bool,
-    is_paused: bool,
 }
 
-/// The node, running and in order; nobody else has it meanwhile. `None`: RabbitMQ is not installed. Needs a runtime
-/// with several threads.
-pub(crate) async fn node() -> Option<MutexGuard<'static, Option<Node>>> {
-    let mut node = NODE.lock().await;
-    if node.is_none() {
-        *node = block_in_place(Node::start);
+/// The node of all tests. `None`: RabbitMQ is not installed.
+pub(crate) async fn node() -> Option<Turn<Node>> {
+    NODE.turn().await
+}
+
+impl Kind for Node {
+    fn start() -> Option<Self> {
+        let server = Server::start("rabbitmq", &[])?;
+        let (amqp, amqps) = (server.place("amqp").parse().unwrap(), server.place("amqps").parse().unwrap());
+        Some(Self { amqp, amqps, tls: server.place("tls").into(), server })
     }
-    node.as_mut()?.heal();
-    Some(node)
+
+    fn server(&mut self) -> &mut Server {
+        &mut self.server
+    }
 }
 
 impl Node {
-    fn start() -> Option<Self> {
-        let server = Server::start("rabbitmq")?;
-        let place = |key: &str| {
-            let mut words = server.said.split_whitespace();
-            words.find_map(|word| word.strip_prefix(key)?.strip_prefix('=')).unwrap().to_owned()
-        };
-        let (amqp, amqps) = (place("amqp").parse().unwrap(), place("amqps").parse().unwrap());
-        let tls = place("tls").into();
-        Some(Self { server, amqp, amqps, tls, is_running: true, is_paused: false })
-    }
-
-    /// What an earlier test that failed may have left.
-    fn heal(&mut self) {
-        if self.is_paused {
-            self.resume();
-        }
-        if !self.is_running {
-            self.restart();
-        }
-    }
-
-    pub(crate) fn command(&mut self, line: &str) -> String {
-        block_in_place(|| self.server.command(line))
-    }
-
     /// As `rabbitmqctl`; arguments cannot have spaces in them.
     pub(crate) fn ctl(&mut self, line: &str) -> String {
-        self.command(&format!("ctl {line}"))
-    }
-
-    /// As `kill -9`.
-    pub(crate) fn kill(&mut self) {
-        self.is_running = false;
-        self.command("kill9");
-    }
-
-    pub(crate) fn restart(&mut self) {
-        self.command("start");
-        self.is_running = true;
-    }
-
-    /// Stops the process where it is; its sockets stay open.
-    pub(crate) fn pause(&mut self) {
-        self.command("pause");
-        self.is_paused = true;
-    }
-
-    pub(crate) fn resume(&mut self) {
-        self.command("resume");
-        self.is_paused = false;
+        self.server.command(&format!("ctl {line}"))
     }
 
     /// A channel of a client that talks to it in plain.
@@ -102,19 +62,48 @@ impl Node {
         (connection, channel)
     }
 
-    /// Takes everything out of a queue, in order; nothing if there is no such queue.
-    pub(crate) async fn take(&self, queue: &str) -> Vec<lapin::message::Delivery> {
-        let (_connection, channel) = self.channel().await;
-        let mut taken = Vec::new();
-        let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-        if channel.queue_declare(queue.into(), passive, FieldTable::default()).await.is_err() {
-            return taken;
-        }
-        let options = BasicGetOptions { no_ack: true };
-        // A queue that is just being made, or a node that is just dying, has nothing to give yet.
-        while let Ok(Some(message)) = channel.basic_get(queue.into(), options).await {
-            taken.push(message.delivery);
-        }
-        taken
+    /// Makes a durable topic exchange and an empty durable queue that gets everything of it.
+    pub(crate) async fn bind_queue(&self, channel: &Channel, exchange: &str, queue: &str) {
+        let durable = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
+        let table = FieldTable::default;
+        channel.exchange_declare(exchange.into(), ExchangeKind::Topic, durable, table()).await.unwrap();
+        channel.queue_delete(queue.into(), QueueDeleteOptions::default()).await.unwrap();
+        let durable = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+        channel.queue_declare(queue.into(), durable, table()).await.unwrap();
+        let options = QueueBindOptions::default();
+        channel.queue_bind(queue.into(), exchange.into(), "#".into(), options, table()).await.unwrap();
     }
+
+    /// Takes out of a queue what is in it now, in order; nothing if there is no such queue, or the node dies.
+    pub(crate) async fn take(&self, queue: &str) -> Vec<Message> {
+        let (_connection, channel) = self.channel().await;
+        take(&channel, queue).await.unwrap_or_default()
+    }
+}
+
+async fn take(channel: &Channel, queue: &str) -> lapin::Result<Vec<Message>> {
+    let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+    let found = channel.queue_declare(queue.into(), passive, FieldTable::default()).await?;
+    let count = u16::try_from(found.message_count()).unwrap_or(u16::MAX);
+    if count == 0 {
+        return Ok(Vec::new());
+    }
+    // The node hands out no more than this, so that what is not taken stays.
+    channel.basic_qos(count, BasicQosOptions::default()).await?;
+    let options = BasicConsumeOptions::default();
+    let mut consumer = channel.basic_consume(queue.into(), "".into(), options, FieldTable::default()).await?;
+    let mut taken = Vec::new();
+    while taken.len() < count.into()
+        && let Ok(Some(message)) = timeout(CLIENT_TIMEOUT, consumer.next()).await
+    {
+        taken.push(message?);
+    }
+    // Before the acknowledgement, which would make room for more.
+    channel.basic_cancel(consumer.tag(), BasicCancelOptions::default()).await?;
+    if let Some(last) = taken.last() {
+        channel.basic_ack(last.delivery_tag, BasicAckOptions { multiple: true }).await?;
+    }
+    // The node answers in order, so then it has the acknowledgement.
+    channel.queue_declare(queue.into(), passive, FieldTable::default()).await?;
+    Ok(taken)
 }

@@ -6,6 +6,8 @@
 mod backlog;
 mod breaker;
 mod order;
+mod pause;
+mod rate;
 mod retries;
 mod stops;
 
@@ -15,12 +17,14 @@ use std::sync::atomic::{AtomicUsize, Ordering as Atomic};
 use std::sync::mpsc::{SyncSender, sync_channel};
 
 use tempfile::TempDir;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 
 use super::*;
 use crate::clock;
 use crate::config::{BacklogConfig, Format, Ordering, RetryConfig, Schedule, SinkKind};
+use crate::event::Delivery;
 use crate::lifecycle::Task;
+use crate::sink::Cause;
 use crate::store::tests::{Fixture, candidate, settings};
 use crate::store::{LetterFilter, dead_letters};
 
@@ -105,6 +109,7 @@ fn config() -> SinkConfig {
         format: Format::Raw,
         retry: RetryConfig { schedule: Schedule::Listed(vec![SECOND * 5, SECOND * 60, SECOND * 300]), jitter: 0.0 },
         concurrency: 16,
+        rate_limit: None,
         ordering: Ordering::Lane,
         backlog: BacklogConfig { max_bytes: 1 << 40, on_full: OnFull::Expire },
     }
@@ -116,6 +121,8 @@ struct Scene {
     fixture: Fixture,
     sink: Arc<Script>,
     group: Task,
+    setup: watch::Sender<Setup>,
+    orders: mpsc::Sender<Order>,
     metrics: Arc<SinkMetrics>,
     /// How often the loop was polled.
     polls: Arc<AtomicUsize>,
@@ -138,7 +145,10 @@ impl Scene {
         let (name, clock) = (SinkName("a".into()), fixture.clock.clone());
         let mut store = fixture.queues.remove(0);
         let now = Now { instant: Instant::now(), wall: clock.now() };
-        let queue = Queue::new(config.ordering, std::mem::take(&mut store.found), now);
+        let found = std::mem::take(&mut store.found);
+        let gate = Gate::new(config.rate_limit, found.paused.clone(), now.instant);
+        let queue = Queue::new(config.ordering, found, now);
+        let (orders, inbox) = mpsc::channel(1);
         let sink = Arc::new(Script {
             plan: Mutex::new(Box::new(plan)),
             calls: Mutex::default(),
@@ -148,22 +158,25 @@ impl Scene {
         });
         let metrics = fixture.metrics.sink(&name).unwrap();
         let setup = Setup { config: config.clone(), sink: Arc::clone(&sink) as Arc<dyn Sink> };
-        let (_setup, changes) = watch::channel(setup);
+        let (setup, changes) = watch::channel(setup);
         let group = Group {
             name,
             config: config.clone(),
             sink: Arc::clone(&sink) as Arc<dyn Sink>,
             changes,
+            orders: inbox,
+            gate,
             store: Arc::new(store),
             queue,
             clock,
             metrics: Arc::clone(&metrics),
+            shown: Shown::default(),
             state: State::default(),
         };
         let polls = Arc::<AtomicUsize>::default();
         let counted = counted(group.run(fixture.lifecycle.drain().clone()), Arc::clone(&polls));
         let group = fixture.lifecycle.spawn("delivery", counted);
-        Self { folder, fixture, sink, group, metrics, polls, config, _frozen: frozen }
+        Self { folder, fixture, sink, group, setup, orders, metrics, polls, config, _frozen: frozen }
     }
 
     /// Has events of these tokens accepted, one after the other; they are numbered from 1 in a new store.
@@ -215,6 +228,21 @@ impl Scene {
 
     fn seqs(&self) -> Vec<u64> {
         self.calls().into_iter().map(|(seq, _)| seq).collect()
+    }
+
+    /// Pauses or resumes, as an operator does; what was before.
+    async fn set_paused(&self, paused: Option<Paused>) -> Option<Paused> {
+        let (done, mut before) = oneshot::channel();
+        self.orders.send(Order { paused, done }).await.unwrap();
+        let began = clock::monotonic();
+        loop {
+            if let Ok(before) = before.try_recv() {
+                return before;
+            }
+            assert!(began.elapsed() < PATIENCE, "the order was not obeyed");
+            std::thread::yield_now();
+            tokio::task::yield_now().await;
+        }
     }
 
     /// Delivered, dead, expired.

@@ -70,6 +70,10 @@ async fn a_sink_that_is_gone_gets_nothing_more_and_loses_nothing() {
     assert_eq!((scene.ends(), scene.metrics.pending.value()), ([0; 3], 3));
     scene.plan(|_, _| delivered());
     let scene = scene.restart().await;
+    scene.pass(SECOND * 3600).await;
+    assert_eq!(scene.calls(), [], "a restart does not end it");
+    let before = scene.set_paused(None).await.unwrap();
+    assert_eq!((before.by, before.reason.as_str()), (PausedBy::Destination, "it gone"));
     scene.until_settled(3).await;
     let mut calls = scene.calls();
     calls.sort_unstable();

@@ -67,6 +67,6 @@ fn a_trace_is_the_event_and_a_span_the_attempt() {
 fn only_a_replay_says_so() {
     let mut delivery = delivery("1");
     assert_eq!(value("s", &delivery, "cspr-relay-replay"), None);
-    delivery.is_replay = true;
+    delivery.occasion = Occasion::Replay;
     assert_eq!(value("s", &delivery, "cspr-relay-replay").as_deref(), Some("true"));
 }

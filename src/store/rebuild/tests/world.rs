@@ -43,6 +43,7 @@ fn candidate(store: &Store, number: u64) -> Candidate {
         facts: decoded.facts,
         body: body.into(),
         targets: SINKS.map(target).into(),
+        quarantine: None,
     }
 }
 

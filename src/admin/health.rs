@@ -1,0 +1,54 @@
+//! Probes for an orchestrator. None of them depends on a sink or on CSPR.cloud: a restart would help neither.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::Shared;
+use super::problem::Problem;
+
+/// That all is well.
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
+pub(super) struct Health {
+    /// Always `ok`: what is not is a problem.
+    status: String,
+}
+
+impl Health {
+    fn ok() -> Json<Self> {
+        Json(Self { status: "ok".to_owned() })
+    }
+}
+
+/// Whether the process is alive
+///
+/// It answers as long as it runs, also while it stops.
+#[utoipa::path(get, path = "/healthz/live", tag = "health", security(()), responses((status = 200, body = Health)))]
+pub(super) async fn live() -> Json<Health> {
+    Health::ok()
+}
+
+/// Whether the relay takes events
+///
+/// Not any more once it stops. A sink that is down, or a source that is away, changes nothing here.
+#[utoipa::path(
+    get, path = "/healthz/ready", tag = "health", security(()),
+    responses((status = 200, body = Health), (status = 503, body = Problem, content_type = "application/problem+json"))
+)]
+pub(super) async fn ready(State(context): State<Shared>) -> Result<Json<Health>, Problem> {
+    if context.lifecycle.drain().is_cancelled() {
+        let why = context.lifecycle.failure().map_or_else(|| "by request".to_owned(), |why| format!("because {why}"));
+        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, format!("the relay is stopping, {why}")));
+    }
+    Ok(Health::ok())
+}
+
+/// Whether the relay has started
+///
+/// Its store is open and its parts run: before that nobody answers here.
+#[utoipa::path(get, path = "/healthz/startup", tag = "health", security(()), responses((status = 200, body = Health)))]
+pub(super) async fn startup() -> Json<Health> {
+    Health::ok()
+}

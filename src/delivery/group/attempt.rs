@@ -1,0 +1,44 @@
+//! One attempt, as a task of its own: a panic in it is one failed attempt.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use futures_util::FutureExt;
+
+use super::super::queue::Work;
+use crate::event::{Delivery, Occasion};
+use crate::sink::{Cause, Failure, Outcome, Sink};
+use crate::store::SinkStore;
+
+/// An attempt that came to its end.
+pub(super) struct Ended {
+    pub(super) seq: u64,
+    pub(super) number: u32,
+    pub(super) outcome: Outcome,
+}
+
+pub(super) async fn attempt(store: Arc<SinkStore>, sink: Arc<dyn Sink>, work: Work) -> Ended {
+    let Work { seq, number, is_replay, claimed } = work;
+    let occasion = if is_replay { Occasion::Replay } else { Occasion::Live };
+    let tried = async {
+        let claimed = match claimed {
+            Some(claimed) => claimed,
+            None => store.load(seq).await.ok()?,
+        };
+        Some(match claimed.content {
+            Ok((event, routes)) => deliver(&*sink, Delivery { event, routes, attempt: number, occasion }).await,
+            Err(reason) => Outcome::Reject { failure: Failure { cause: Cause::Invalid, status: None, detail: reason } },
+        })
+    };
+    // Without an outcome the store has stopped, and the process with it: this attempt was none.
+    let Some(outcome) = tried.await else { std::future::pending().await };
+    Ended { seq, number, outcome }
+}
+
+/// What comes of a delivery, a panic of the sink included.
+pub(in crate::delivery) async fn deliver(sink: &dyn Sink, delivery: Delivery) -> Outcome {
+    AssertUnwindSafe(sink.deliver(&delivery)).catch_unwind().await.unwrap_or_else(|_panic| {
+        let detail = "the attempt panicked: a fault of the relay with this event".to_owned();
+        Outcome::Retry { failure: Failure { cause: Cause::Panic, status: None, detail }, after: None }
+    })
+}

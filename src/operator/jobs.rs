@@ -1,0 +1,363 @@
+//! The task that works on jobs: it looks, hands a step to the store, and looks again.
+//!
+//! Woken by an order, the end of a step and the time that a rate asks for; stopped by the drain, which leaves a job
+//! where its last step was: the next start goes on from there. A step that finds no room is tried again. At most
+//! [`RUNNING_MAX`] jobs are at work at once; the looking is done on threads for blocking work, a page at a time.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use anyhow::Context;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::task::{JoinSet, spawn_blocking};
+use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Clock;
+use crate::intake::Reroute;
+use crate::lifecycle::{Lifecycle, Task};
+use crate::store::{Counts, Job, JobPage, JobState, Order, Step, Store, Survey};
+
+const RUNNING_MAX: usize = 8;
+/// Ended jobs that are shown.
+const ENDED_MAX: usize = 200;
+/// Rows of a step: a few milliseconds of a commit.
+const ROWS_MAX: usize = 256;
+/// Steps in a second of a replay with a rate, so that it flows evenly.
+const STEPS_PER_SECOND: u32 = 4;
+/// After a step that found no room.
+const PAUSE: Duration = Duration::from_millis(20);
+/// Counts under way at once.
+const COUNTING_MAX: usize = 4;
+/// How long a count may take: less than an answer may.
+const COUNT_MAX: Duration = Duration::from_secs(15);
+/// How often a message is looked for that is on its way out of the quarantine.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Why a job was not set to work.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Refusal {
+    #[error("{0}")]
+    NotFound(String),
+    #[error("as many jobs are at work, or being counted, as may be: wait for one to end, or cancel one")]
+    TooMany,
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// The jobs. Clones share them.
+#[derive(Clone)]
+pub(super) struct Jobs {
+    board: Arc<Board>,
+    begun: mpsc::Sender<Job>,
+    counting: Arc<Semaphore>,
+    start: Start,
+}
+
+/// What work is done with.
+#[derive(Clone)]
+pub(super) struct Start {
+    pub(super) reroute: Reroute,
+    pub(super) store: Store,
+    pub(super) clock: Clock,
+}
+
+/// What everybody can see: the jobs as they stand, and how to cancel those at work.
+#[derive(Default)]
+struct Board(Mutex<BTreeMap<u64, (Job, CancellationToken)>>);
+
+impl Start {
+    pub(super) fn start(self, lifecycle: &Lifecycle) -> (Jobs, Task) {
+        let (begun, orders) = mpsc::channel(RUNNING_MAX);
+        let board = Arc::<Board>::default();
+        let counting = Arc::new(Semaphore::new(COUNTING_MAX));
+        let jobs = Jobs { board: Arc::clone(&board), begun, counting, start: self.clone() };
+        let task = lifecycle.spawn("jobs", serve(self, board, orders, lifecycle.drain().clone()));
+        (jobs, task)
+    }
+}
+
+impl Jobs {
+    pub(super) async fn begin(&self, order: Order) -> Result<Job, Refusal> {
+        if self.board.running() >= RUNNING_MAX {
+            return Err(Refusal::TooMany);
+        }
+        let job = Job::new(order, self.start.clock.now());
+        let begun = self.start.store.step(Step::note(job)).await;
+        let full = || Refusal::Failed("the store has no room for it now: is the disk full?".to_owned());
+        let job = begun.map_err(|stopped| Refusal::Failed(stopped.to_string()))?.ok_or_else(full)?;
+        self.board.show(job.clone());
+        tracing::info!(job = job.number, order = ?job.order, "an operator set a job to work");
+        self.begun.send(job.clone()).await.map_err(|_| Refusal::Failed("the relay is stopping".to_owned()))?;
+        Ok(job)
+    }
+
+    pub(super) async fn count(&self, order: Order) -> Result<(Counts, bool), Refusal> {
+        let job = Job::new(order, self.start.clock.now());
+        let (store, until) = (self.start.store.clone(), Instant::now() + COUNT_MAX);
+        let slot = Arc::clone(&self.counting).try_acquire_owned().map_err(|_| Refusal::TooMany)?;
+        let counted = spawn_blocking(move || {
+            let _slot = slot;
+            count(&store, job, until)
+        })
+        .await;
+        let counted = counted.map_err(|_panic| Refusal::Failed("counting failed".to_owned()))?;
+        counted.map_err(|error| Refusal::Failed(format!("{error:#}")))
+    }
+
+    pub(super) fn list(&self) -> Vec<Job> {
+        self.board.jobs().values().rev().map(|(job, _)| job.clone()).collect()
+    }
+
+    pub(super) fn one(&self, number: u64) -> Option<Job> {
+        self.board.jobs().get(&number).map(|(job, _)| job.clone())
+    }
+
+    pub(super) fn cancel(&self, number: u64) -> Option<Job> {
+        let jobs = self.board.jobs();
+        let (job, cancel) = jobs.get(&number)?;
+        cancel.cancel();
+        Some(job.clone())
+    }
+}
+
+impl Board {
+    fn jobs(&self) -> MutexGuard<'_, BTreeMap<u64, (Job, CancellationToken)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn running(&self) -> usize {
+        self.jobs().values().filter(|(job, _)| job.is_running()).count()
+    }
+
+    /// Shows a job as it stands; how to hear that it is cancelled.
+    fn show(&self, job: Job) -> CancellationToken {
+        let mut jobs = self.jobs();
+        let number = job.number;
+        let shown = jobs.entry(number).or_insert_with(|| (job.clone(), CancellationToken::new()));
+        shown.0 = job;
+        let cancel = shown.1.clone();
+        let ended: Vec<u64> = jobs.values().filter(|(job, _)| !job.is_running()).map(|(job, _)| job.number).collect();
+        for old in ended.iter().take(ended.len().saturating_sub(ENDED_MAX)) {
+            jobs.remove(old);
+        }
+        cancel
+    }
+}
+
+/// What an order would do; false if there was no time for all of it.
+fn count(store: &Store, mut job: Job, until: Instant) -> anyhow::Result<(Counts, bool)> {
+    let mut survey = store.survey()?;
+    if let Order::DropParked { sink } = &job.order {
+        let parked = store.parked().get(&crate::config::SinkName(sink.as_str().into())).copied().unwrap_or(0);
+        return Ok((Counts { matched: parked, done: parked, ..Counts::default() }, true));
+    }
+    survey.outline(&mut job)?;
+    loop {
+        let page = survey.page(&job, ROWS_MAX)?;
+        if survey.judge(&mut job, &page)? {
+            return Ok((job.counts, true));
+        }
+        if Instant::now() >= until {
+            return Ok((job.counts, false));
+        }
+    }
+}
+
+async fn serve(start: Start, board: Arc<Board>, mut orders: mpsc::Receiver<Job>, drain: CancellationToken) {
+    let mut at_work = JoinSet::new();
+    for job in start.left().await {
+        let cancel = board.show(job.clone());
+        if job.is_running() {
+            tracing::info!(job = job.number, "a job goes on where the last run left it");
+            at_work
+                .spawn(Work { start: start.clone(), board: Arc::clone(&board), cancel, drain: drain.clone() }.run(job));
+        }
+    }
+    loop {
+        tokio::select! {
+            Some(job) = orders.recv() => {
+                let cancel = board.show(job.clone());
+                let work = Work { start: start.clone(), board: Arc::clone(&board), cancel, drain: drain.clone() };
+                at_work.spawn(work.run(job));
+            }
+            Some(_ended) = at_work.join_next() => {}
+            () = drain.cancelled() => break,
+        }
+    }
+    // They end with the step that is under way.
+    while at_work.join_next().await.is_some() {}
+}
+
+impl Start {
+    /// What earlier runs left.
+    async fn left(&self) -> Vec<Job> {
+        let store = self.store.clone();
+        let read = spawn_blocking(move || anyhow::Ok(store.survey()?.jobs()?)).await;
+        match read.map_err(anyhow::Error::new).and_then(|read| read) {
+            Ok(jobs) => jobs,
+            Err(error) => {
+                tracing::error!(%error, "the jobs of earlier runs cannot be read: they do not go on");
+                Vec::new()
+            }
+        }
+    }
+}
+
+/// One job at work.
+struct Work {
+    start: Start,
+    board: Arc<Board>,
+    cancel: CancellationToken,
+    drain: CancellationToken,
+}
+
+impl Work {
+    async fn run(self, job: Job) {
+        let number = job.number;
+        let ended = match self.work(job).await {
+            Ok(ended) => ended,
+            Err(error) => self.fail(number, format!("{error:#}")).await,
+        };
+        if let Some(Job { number, state, counts, .. }) = ended {
+            tracing::info!(job = number, state = state.as_str(), ?counts, "a job has ended");
+        }
+    }
+
+    /// The job when it has ended; nothing if the relay stops before.
+    async fn work(&self, mut job: Job) -> anyhow::Result<Option<Job>> {
+        let store = self.start.store.clone();
+        let mut survey = spawn_blocking(move || store.survey()).await.context("starting to look")??;
+        let pace = Pace::new(&job, Instant::now());
+        while job.is_running() {
+            if self.cancel.is_cancelled() {
+                job = job.ended(JobState::Cancelled, self.start.clock.now());
+                return self.hand_over(Step::note(job)).await;
+            }
+            let (looked, page) = look(survey, &job, pace.rows()).await?;
+            survey = looked;
+            let step = match page {
+                Found::Rows(page) => Step { job, page },
+                Found::Messages(page, kept) => {
+                    let (looked, page) = self.reroute(survey, page, kept).await?;
+                    survey = looked;
+                    Step { job, page }
+                }
+            };
+            let Some(stepped) = self.hand_over(step).await? else { return Ok(None) };
+            job = stepped;
+            tokio::select! {
+                () = sleep_until(pace.next(&job)) => {}
+                () = self.cancel.cancelled() => {}
+                () = self.drain.cancelled() => return Ok(None),
+            }
+        }
+        Ok(Some(job))
+    }
+
+    /// Hands a step over until there is room for it; nothing if the relay stops before, or if it was cancelled, which
+    /// the next round sees.
+    async fn hand_over(&self, step: Step) -> anyhow::Result<Option<Job>> {
+        let before = step.job.clone();
+        loop {
+            if self.drain.is_cancelled() {
+                return Ok(None);
+            }
+            if before.is_running() && self.cancel.is_cancelled() {
+                return Ok(Some(before));
+            }
+            if let Some(job) = self.start.store.step(step.clone()).await? {
+                self.board.show(job.clone());
+                return Ok(Some(job));
+            }
+            sleep(PAUSE).await;
+        }
+    }
+
+    async fn fail(&self, number: u64, why: String) -> Option<Job> {
+        tracing::error!(job = number, why, "a job cannot go on");
+        let job = self.board.jobs().get(&number).map(|(job, _)| job.clone())?;
+        let failed = job.ended(JobState::Failed(why), self.start.clock.now());
+        // If that cannot be written either, the next start tries the job again.
+        self.hand_over(Step::note(failed)).await.ok().flatten()
+    }
+
+    /// Offers messages of the quarantine to be accepted, and waits until they have left it.
+    async fn reroute(
+        &self,
+        mut survey: Survey,
+        mut page: JobPage,
+        kept: Vec<crate::store::Kept>,
+    ) -> anyhow::Result<(Survey, JobPage)> {
+        let reroute = self.start.reroute.clone();
+        let judged = spawn_blocking(move || {
+            let candidates: Vec<_> = kept.iter().filter_map(|message| reroute.candidate(message)).collect();
+            (kept.len() - candidates.len(), candidates)
+        });
+        let (left, candidates) = judged.await.context("reading messages of the quarantine")?;
+        let numbers: Vec<u64> = candidates.iter().filter_map(|candidate| candidate.quarantine).collect();
+        if !candidates.is_empty() {
+            self.start.store.accept(candidates).await?;
+        }
+        loop {
+            let numbers = numbers.clone();
+            let looked = spawn_blocking(move || survey.still_kept(&numbers).map(|kept| (survey, kept)));
+            let still_kept;
+            (survey, still_kept) = looked.await.context("looking for messages of the quarantine")??;
+            // While the store has no room they wait with intake; after a stop they are still where they were.
+            if still_kept == 0 || self.drain.is_cancelled() {
+                break;
+            }
+            sleep(LOOK).await;
+        }
+        let (done, left) = (numbers.len() as u64, left as u64);
+        page.settle_messages(Counts { matched: done + left, done, left, ..Counts::default() });
+        Ok((survey, page))
+    }
+}
+
+enum Found {
+    Rows(JobPage),
+    Messages(JobPage, Vec<crate::store::Kept>),
+}
+
+async fn look(mut survey: Survey, job: &Job, max: usize) -> anyhow::Result<(Survey, Found)> {
+    let job = job.clone();
+    let looked = spawn_blocking(move || {
+        let found = match job.order {
+            Order::RerouteQuarantined { .. } => {
+                survey.messages(&job, max).map(|(page, kept)| Found::Messages(page, kept))?
+            }
+            _ => Found::Rows(survey.page(&job, max)?),
+        };
+        anyhow::Ok((survey, found))
+    });
+    looked.await.context("looking through the store")?
+}
+
+/// How fast a job may go.
+struct Pace {
+    rate: Option<u32>,
+    began: Instant,
+    /// What was done before.
+    done: u64,
+}
+
+impl Pace {
+    fn new(job: &Job, now: Instant) -> Self {
+        Self { rate: job.order.rate(), began: now, done: job.counts.done }
+    }
+
+    fn rows(&self) -> usize {
+        let per_step = |rate: u32| usize::try_from(rate.div_ceil(STEPS_PER_SECOND)).unwrap_or(ROWS_MAX);
+        self.rate.map_or(ROWS_MAX, |rate| per_step(rate).clamp(1, ROWS_MAX))
+    }
+
+    /// When the next step is due, after what was done.
+    fn next(&self, job: &Job) -> Instant {
+        let done = job.counts.done.saturating_sub(self.done) as f64;
+        let taken = |rate: u32| Duration::from_secs_f64(done / f64::from(rate.max(1)));
+        self.rate.map_or(self.began, |rate| self.began + taken(rate))
+    }
+}

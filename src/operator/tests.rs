@@ -1,0 +1,1 @@
+//! Operators against a store and sinks that do as a test says.

@@ -1,0 +1,78 @@
+//! Which dead letters are superseded: a newer event of their lane was accepted for the same sink since, so a consumer
+//! that goes by the sequence will ignore the older one.
+//!
+//! One pass over the batch records answers it for [`LETTERS_MAX`] letters at a time, so that memory is bounded and a
+//! million letters cost ten passes. What is accepted after the pass is read before each page.
+
+use std::collections::HashMap;
+
+use rusqlite::{Connection, params};
+
+use super::Cursor;
+use crate::store::SinkId;
+use crate::store::dead::DeadLetter;
+use crate::store::format::Batch;
+
+const LETTERS_MAX: u64 = 100_000;
+
+#[derive(Debug, Default)]
+pub(super) struct Superseded {
+    /// The newest event of each sink and lane that a letter of the present part has.
+    newest: HashMap<(SinkId, u64), u64>,
+    /// The batch records were read up to here.
+    read_to: u64,
+    /// The part ends here.
+    covers: Option<Cursor>,
+}
+
+impl Superseded {
+    /// Gets ready to be asked about letters after `after`, up to the key that is returned.
+    pub(super) fn prepare(&mut self, connection: &Connection, after: Cursor) -> rusqlite::Result<Option<Cursor>> {
+        if self.covers.is_none_or(|covers| after >= covers) {
+            self.begin(connection, after)?;
+        }
+        self.read_on(connection)?;
+        Ok(self.covers)
+    }
+
+    pub(super) fn is_superseded(&self, letter: &DeadLetter) -> bool {
+        letter.lane != 0 && self.newest.get(&(letter.sink, letter.lane)).is_some_and(|newest| *newest > letter.seq)
+    }
+
+    fn begin(&mut self, connection: &Connection, after: Cursor) -> rusqlite::Result<()> {
+        self.newest.clear();
+        self.covers = None;
+        self.read_to = u64::MAX;
+        let sql = "SELECT sink, seq, row FROM dead WHERE (sink, seq) > (?1, ?2) ORDER BY sink, seq LIMIT ?3";
+        let mut statement = connection.prepare_cached(sql)?;
+        let mut rows = statement.query(params![after.sink, after.seq, LETTERS_MAX])?;
+        while let Some(row) = rows.next()? {
+            let (sink, seq) = (row.get(0)?, row.get(1)?);
+            self.covers = Some(Cursor { sink, seq });
+            let Ok(letter) = DeadLetter::decode(SinkId(sink), seq, row.get_ref(2)?.as_blob()?) else { continue };
+            if letter.lane != 0 {
+                self.newest.insert((letter.sink, letter.lane), 0);
+                self.read_to = self.read_to.min(seq);
+            }
+        }
+        Ok(())
+    }
+
+    fn read_on(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+        let Ok(from) = i64::try_from(self.read_to) else { return Ok(()) };
+        let sql = "SELECT first, row FROM batch
+                   WHERE first >= coalesce((SELECT max(first) FROM batch WHERE first <= ?1), 0) ORDER BY first";
+        let mut statement = connection.prepare_cached(sql)?;
+        let mut rows = statement.query([from])?;
+        while let Some(row) = rows.next()? {
+            let Ok(batch) = Batch::decode(row.get(0)?, row.get_ref(1)?.as_blob()?) else { continue };
+            for (seq, record) in batch.numbered() {
+                for target in &record.targets {
+                    self.newest.entry((target.sink, record.lane)).and_modify(|newest| *newest = seq.max(*newest));
+                }
+            }
+            self.read_to = self.read_to.max(batch.last() + 1);
+        }
+        Ok(())
+    }
+}
