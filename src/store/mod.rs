@@ -55,6 +55,7 @@ mod epoch;
 mod error;
 mod format;
 mod history;
+mod input;
 mod inspect;
 mod job;
 mod known;
@@ -84,12 +85,12 @@ use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bytes::Bytes;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 pub(crate) use change::{Attempt, Change, End, Held, Paused, PausedBy, Replay, Settlement, Waiting};
 pub(crate) use error::{OpenError, Stopped};
 pub(crate) use history::{Body, Events, History, PastDelivery, State, Token};
+pub(crate) use input::{Candidate, Quarantined, Settings};
 pub(crate) use inspect::{Inspection, Known, inspect};
 pub(crate) use job::{
     Counts, EventChoice, Job, JobState, Kept, LetterChoice, Order, Page as JobPage, QuarantineChoice, Step, Survey,
@@ -101,8 +102,7 @@ pub(crate) use rebuild::{Rebuilt, rebuild};
 pub(crate) use verify::{Report, verify};
 
 use crate::clock::Clock;
-use crate::config::{BacklogConfig, DeadLettersConfig, DedupConfig, SinkName, StoreConfig};
-use crate::event::{Identity, Network, Stream};
+use crate::config::{BacklogConfig, SinkName};
 use crate::lifecycle::Lifecycle;
 use crate::metrics::{Metrics, SinkMetrics};
 use bell::Bell;
@@ -122,37 +122,6 @@ const UNRECORDED_MAX: usize = 1024;
 /// The number of a sink in one store; never reused for another name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct SinkId(pub(crate) u32);
-
-/// What the store is told about the sinks and limits of this run.
-#[derive(Clone, Debug)]
-pub(crate) struct Settings {
-    pub(crate) network: Network,
-    pub(crate) store: StoreConfig,
-    pub(crate) dedup: DedupConfig,
-    pub(crate) dead_letters: DeadLettersConfig,
-    pub(crate) sinks: Vec<(SinkName, BacklogConfig)>,
-}
-
-/// An event that routes want, offered for acceptance.
-#[derive(Clone, Debug)]
-pub(crate) struct Candidate {
-    pub(crate) stream: Stream,
-    pub(crate) identity: Identity,
-    pub(crate) facts: crate::event::Facts,
-    pub(crate) body: Bytes,
-    /// The sinks that get it with the names of the routes that say so; never empty.
-    pub(crate) targets: Vec<(SinkId, Arc<[Arc<str>]>)>,
-    /// The number that it has in quarantine, which it leaves with the commit that accepts it or knows it already.
-    pub(crate) quarantine: Option<u64>,
-}
-
-/// A message that could not be handled.
-#[derive(Clone, Debug)]
-pub(crate) struct Quarantined {
-    pub(crate) stream: Stream,
-    pub(crate) reason: String,
-    pub(crate) body: Bytes,
-}
 
 /// An open store. Clones share it.
 #[derive(Clone)]
