@@ -64,28 +64,38 @@ impl Bus for Node {
 
     /// To the same queue, which is empty before and after.
     fn publish(&mut self, seconds: u64) -> anyhow::Result<f64> {
-        self.runtime.block_on(async {
+        let publishing = async {
             self.channel.queue_purge(QUEUE.into(), QueuePurgeOptions::default()).await?;
-            let (_connection, channel) = connect(&self.address).await?;
-            channel.confirm_select(ConfirmSelectOptions::default()).await?;
-            let (began, mut number, mut unconfirmed) = (Instant::now(), 0, VecDeque::new());
-            while began.elapsed() < Duration::from_secs(seconds) {
-                unconfirmed.push_back(publish(&channel, number).await?);
-                number += 1;
-                if unconfirmed.len() >= UNCONFIRMED_MAX
-                    && let Some(oldest) = unconfirmed.pop_front()
-                {
-                    ensure!(oldest.await? == Confirmation::Ack(None), "it was not taken");
-                }
-            }
-            for confirm in unconfirmed {
-                ensure!(confirm.await? == Confirmation::Ack(None), "it was not taken");
-            }
-            let published = number as f64 / began.elapsed().as_secs_f64();
+            let published = publish_for(&self.address, Duration::from_secs(seconds)).await?;
             self.channel.queue_purge(QUEUE.into(), QueuePurgeOptions::default()).await?;
             Ok(published)
-        })
+        };
+        self.runtime.block_on(publishing)
     }
+}
+
+async fn publish_for(address: &str, time: Duration) -> anyhow::Result<f64> {
+    let (_connection, channel) = connect(address).await?;
+    channel.confirm_select(ConfirmSelectOptions::default()).await?;
+    let (began, mut number, mut unconfirmed) = (Instant::now(), 0, VecDeque::new());
+    while began.elapsed() < time {
+        unconfirmed.push_back(publish(&channel, number).await?);
+        number += 1;
+        if unconfirmed.len() >= UNCONFIRMED_MAX {
+            taken(unconfirmed.pop_front()).await?;
+        }
+    }
+    for confirm in unconfirmed {
+        taken(Some(confirm)).await?;
+    }
+    Ok(number as f64 / began.elapsed().as_secs_f64())
+}
+
+async fn taken(confirm: Option<impl Future<Output = lapin::Result<Confirmation>>>) -> anyhow::Result<()> {
+    if let Some(confirm) = confirm {
+        ensure!(confirm.await? == Confirmation::Ack(None), "it was not taken");
+    }
+    Ok(())
 }
 
 /// The inner future is the confirm.

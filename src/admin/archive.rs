@@ -3,6 +3,7 @@
 //! What is read is a function of the data directory, so the command line reads the directory of a stopped relay by the
 //! same functions.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use tokio::sync::Semaphore;
 
 use super::problem::Problem;
 use crate::event::EventId;
+use crate::store::{self, Overview};
 
 /// Reads under way at once; others wait for their turn, as long as a request may take.
 const READS_MAX: usize = 4;
@@ -25,6 +27,11 @@ pub(crate) struct Archive {
 impl Archive {
     pub(crate) fn new(directory: PathBuf) -> Self {
         Self { directory: directory.into(), slots: Arc::new(Semaphore::new(READS_MAX)) }
+    }
+
+    /// What the store holds at a glance.
+    pub(super) async fn overview(&self) -> Result<Overview, Problem> {
+        self.read(|directory| Ok(store::overview(directory)?)).await
     }
 
     /// Does blocking work on the directory. One that nobody waits for any more goes on to its end, in its slot.
@@ -55,6 +62,15 @@ impl Archive {
 pub(crate) enum Which {
     Id(EventId),
     Sequence(u64),
+}
+
+impl fmt::Display for Which {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Id(id) => write!(f, "{id}"),
+            Self::Sequence(number) => write!(f, "{number}"),
+        }
+    }
 }
 
 /// Reads an event id, a number, or a sequence as it stands on the wire.

@@ -9,8 +9,8 @@
 
 mod archive;
 mod auth;
-mod dead_letters;
-mod events;
+pub(crate) mod dead_letters;
+pub(crate) mod events;
 mod extract;
 mod health;
 mod jobs;
@@ -18,10 +18,11 @@ mod metrics;
 mod openapi;
 mod orders;
 mod problem;
-mod quarantine;
+pub(crate) mod quarantine;
 mod server;
-mod sinks;
-mod status;
+pub(crate) mod sinks;
+pub(crate) mod status;
+pub(crate) mod tail;
 #[cfg(test)]
 mod tests;
 mod verbs;
@@ -43,12 +44,11 @@ use crate::lifecycle::{Lifecycle, Task};
 use crate::metrics::Metrics;
 use crate::operator::Operator;
 use crate::store::Store;
+pub(crate) use archive::{Archive, Which};
 pub(crate) use jobs::{CountsView, Forecast, JobView, Jobs};
 pub(crate) use orders::{EventFilterRequest, LetterFilterRequest, OrderRequest, QuarantineFilterRequest};
 pub(crate) use problem::Problem;
 pub(crate) use verbs::{PauseChange, PauseView, TestResult};
-
-pub(crate) use archive::Archive;
 
 /// A longer body of a request is refused.
 const BODY_BYTES_MAX: usize = 64 * 1024;
@@ -74,6 +74,9 @@ pub(crate) struct Context {
     pub(crate) store: Store,
     pub(crate) operator: Operator,
     pub(crate) archive: Archive,
+    /// `store.max_bytes`
+    pub(crate) store_max_bytes: u64,
+    pub(crate) audience: tail::Audience,
 }
 
 /// What a handler gets as its `State`.
@@ -126,6 +129,7 @@ fn router() -> OpenApiRouter<Shared> {
         .routes(routes!(dead_letters::one))
         .routes(routes!(quarantine::list))
         .routes(routes!(quarantine::one))
+        .routes(routes!(tail::tail))
         .routes(routes!(verbs::pause))
         .routes(routes!(verbs::resume))
         .routes(routes!(verbs::test))

@@ -50,6 +50,10 @@ impl Problem {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "this endpoint has other methods: see /api/v1/openapi.json")
     }
 
+    pub(super) fn busy(detail: &str) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, detail)
+    }
+
     pub(super) fn timeout() -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "the answer took too long: ask for less, or again later")
     }

@@ -44,7 +44,7 @@ pub(crate) struct QuarantinedView {
 }
 
 /// Which part of the quarantine.
-#[derive(Clone, Copy, Debug, Default, Deserialize, IntoParams)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, IntoParams, Serialize)]
 #[into_params(parameter_in = Query)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct QuarantineQuery {

@@ -79,6 +79,7 @@ fn fixed_keys(old: &Config, new: &Config) -> Vec<&'static str> {
         ("source.persistent_session", old_source.persistent_session == source.persistent_session),
         ("source.silence_timeout", old_source.silence_timeout == source.silence_timeout),
         ("source.ca_file", old_source.ca_file == source.ca_file),
+        ("source.rest", old_source.rest == source.rest),
         ("store", old.store == *store),
         ("dedup", old.dedup == *dedup),
         ("dead_letters", old.dead_letters == *dead_letters),

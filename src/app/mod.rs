@@ -19,7 +19,7 @@ use crate::config::{Config, SinkName};
 use crate::delivery::{self, Delivering, Outlet, Setup};
 use crate::intake::{Intake, Reroute, Switch};
 use crate::lifecycle::{Lifecycle, Task};
-use crate::metrics::{About, Metrics};
+use crate::metrics::{About, Metrics, Reload};
 use crate::operator::Operator;
 use crate::source::Source;
 use crate::store::{self, Opened, Store};
@@ -117,6 +117,8 @@ impl App {
             store: store.clone(),
             operator: operator.clone(),
             archive: admin::Archive::new(config.store.path.clone()),
+            store_max_bytes: config.store.max_bytes,
+            audience: admin::tail::Audience::default(),
         })?;
         let live = Live {
             config,
@@ -206,18 +208,17 @@ impl Handle {
     /// Takes up another configuration, or says why it cannot; then nothing has changed.
     pub(crate) async fn reload(&self, config: Config) -> anyhow::Result<Changes> {
         let reloaded = self.live.lock().await.reload(config).await;
-        match &reloaded {
-            Ok(_) => self.metrics.reload.done.increment(),
-            Err(_) => self.metrics.reload.refused.increment(),
-        }
-        self.metrics.reload.is_stale.set(reloaded.is_err().into());
+        self.note(reloaded.as_ref().err().map(|error| format!("{error:#}")));
         reloaded
     }
 
-    /// A configuration was not even tried, for its faults.
-    pub(crate) fn refused(&self) {
-        self.metrics.reload.refused.increment();
-        self.metrics.reload.is_stale.set(1);
+    /// A configuration was not even tried, for these faults.
+    pub(crate) fn refused(&self, faults: String) {
+        self.note(Some(faults));
+    }
+
+    fn note(&self, refused: Option<String>) {
+        self.metrics.reload.note(Reload { at: Clock::default().now(), refused });
     }
 }
 

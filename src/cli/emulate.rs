@@ -13,8 +13,8 @@ use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::emulator::{
-    BadKey, Closing, Emulator, ExtraShape, Fault, MetadataShape, Pace, Refusal, Sessions, Settings, Shape, Text,
-    TrackingShape, Trigger, World, play,
+    BadKey, Closing, Emulator, ExtraShape, Fault, MetadataShape, Pace, Refusal, RestSettings, Sessions, Settings,
+    Shape, Text, TrackingShape, Trigger, World, play,
 };
 use crate::event::Stream;
 use crate::lifecycle::Lifecycle;
@@ -115,6 +115,15 @@ struct Service {
     /// Pause after each message
     #[arg(long, value_name = "MILLISECONDS")]
     slow: Option<u64>,
+    /// Serve the REST API as well, on the same port: who owns how many of the tokens published so far
+    #[arg(long)]
+    rest: bool,
+    /// How long REST takes to know of what the stream has told
+    #[arg(long, value_name = "MILLISECONDS", default_value_t = 0, requires = "rest")]
+    rest_lag: u64,
+    /// Leave `item_count` and `page_count` out of its lists
+    #[arg(long, requires = "rest")]
+    rest_without_counters: bool,
 }
 
 /// Each fault takes a share of the events (0.01) or a period (30s).
@@ -159,7 +168,7 @@ struct Faults {
     /// Send a text frame that is not UTF-8
     #[arg(long, value_name = "TRIGGER")]
     invalid_utf8: Option<Trigger>,
-    /// Refuse this share of connections (0.5)
+    /// Refuse this share of connections, and of REST requests (0.5)
     #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
     refuse: f64,
     /// With this HTTP status
@@ -179,7 +188,7 @@ pub(crate) async fn run(args: Args, out: &mut impl Write) -> anyhow::Result<()> 
         .await
         .with_context(|| format!("listening at {}", args.listen))?;
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    greet(out, &emulator, &args.service.api_key)?;
+    greet(out, &emulator, &args.service)?;
 
     let publishing = async {
         let count = play(&emulator, messages, args.traffic.pace()).await;
@@ -197,10 +206,14 @@ pub(crate) async fn run(args: Args, out: &mut impl Write) -> anyhow::Result<()> 
     Ok(())
 }
 
-fn greet(out: &mut impl Write, emulator: &Emulator, api_key: &str) -> std::io::Result<()> {
-    let url = emulator.base_url();
+fn greet(out: &mut impl Write, emulator: &Emulator, service: &Service) -> std::io::Result<()> {
+    let (url, api_key) = (emulator.base_url(), &service.api_key);
     writeln!(out, "The emulator listens at {url}. To point a relay at it, write into its configuration:\n")?;
-    writeln!(out, "source:\n  network: testnet\n  url: {url}\n  api_key: {api_key}\n")?;
+    writeln!(out, "source:\n  network: testnet\n  url: {url}\n  api_key: {api_key}")?;
+    if service.rest {
+        writeln!(out, "  rest: {{ url: {} }}", emulator.rest_url())?;
+    }
+    writeln!(out)?;
     out.flush()
 }
 
@@ -310,6 +323,10 @@ impl Args {
             history: service.history.max(1),
             keeps_sent: false,
             seed: traffic.seed,
+            rest: service.rest.then_some(RestSettings {
+                lag: Duration::from_millis(service.rest_lag),
+                omits_counters: service.rest_without_counters,
+            }),
         }
     }
 }

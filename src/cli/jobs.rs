@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use super::USAGE;
-use super::remote::Whom;
+use super::relay::Place;
 use crate::admin::{JobView, Jobs};
 
 /// Look at the replays and drops that a running relay works on, and end one
@@ -12,7 +12,7 @@ pub(crate) struct Args {
     #[command(subcommand)]
     verb: Verb,
     #[command(flatten)]
-    whom: Whom,
+    place: Place,
 }
 
 #[derive(Clone, Debug, clap::Subcommand)]
@@ -34,10 +34,10 @@ enum Verb {
 
 /// Does what the verb says and gives the exit code.
 pub(crate) async fn run(args: Args, out: &mut impl Write, errors: &mut impl Write) -> anyhow::Result<u8> {
-    let Some(relay) = args.whom.relay(errors)? else { return Ok(USAGE) };
+    let Some(relay) = args.place.running(errors)? else { return Ok(USAGE) };
     match args.verb {
         Verb::List { json } => {
-            let jobs: Jobs = relay.get("/api/v1/jobs").await?;
+            let jobs: Jobs = relay.get(&["jobs"]).await?;
             if json {
                 writeln!(out, "{}", serde_json::to_string(&jobs)?)?;
             } else {
@@ -45,8 +45,7 @@ pub(crate) async fn run(args: Args, out: &mut impl Write, errors: &mut impl Writ
             }
         }
         Verb::Cancel { number, json } => {
-            let path = format!("/api/v1/jobs/{number}/cancel");
-            let job: JobView = relay.post(&path, &serde_json::Value::Null).await?;
+            let job: JobView = relay.post(&["jobs", &number.to_string(), "cancel"], &serde_json::Value::Null).await?;
             if json {
                 writeln!(out, "{}", serde_json::to_string(&job)?)?;
             } else if job.state == "running" {

@@ -4,23 +4,30 @@
 
 mod check;
 mod check_tests;
+mod completions;
 mod data;
 mod dead_letters;
 mod demo;
 mod emulate;
 mod events;
 mod explain;
+mod health;
 mod jobs;
 mod listen;
+mod ownership;
 mod quarantine;
+mod relay;
 mod reload;
-mod remote;
 mod replay;
 mod run;
 mod schema;
 mod secret;
 mod sinks;
+mod status;
 mod store;
+mod table;
+mod tail;
+mod token;
 mod verify;
 
 use std::io::{IsTerminal, Write};
@@ -62,20 +69,26 @@ struct Log {
 #[derive(Subcommand)]
 enum Command {
     Run(run::Run),
+    Status(status::Args),
+    Sinks(sinks::Args),
+    Tail(tail::Args),
     Check(check::Check),
+    Completions(completions::Args),
     Demo(demo::Args),
     Emulate(Box<emulate::Args>),
     Events(events::Args),
     Explain(explain::Args),
+    Health(health::Args),
     Listen(listen::Args),
+    Ownership(ownership::Args),
     DeadLetters(Box<dead_letters::Args>),
     Jobs(jobs::Args),
     Quarantine(quarantine::Args),
     Replay(Box<replay::Args>),
     Schema(schema::Schema),
     Secret(secret::Args),
-    Sinks(sinks::Args),
     Store(store::Args),
+    Token(token::Args),
     Verify(verify::Args),
 }
 
@@ -119,10 +132,16 @@ async fn execute(command: Command, home: Option<demo::Home>) -> ExitCode {
             Err(Some(error)) => report(&error, FAILED),
         },
         (Command::Check(args), _) => coded(check::run(&args, &mut out, &mut errors).map_err(Into::into)),
+        (Command::Completions(args), _) => ended(completions::run(&args, &mut out)),
+        (Command::Status(args), _) => coded(status::run(args, &mut out, &mut errors).await),
+        (Command::Tail(args), _) => coded(tail::run(args, &mut out, &mut errors).await),
+        (Command::Token(args), _) => coded(token::run(args, &mut out, &mut errors).await),
         (Command::Emulate(args), _) => ended(emulate::run(*args, &mut out).await),
-        (Command::Events(args), _) => coded(events::run(args, &mut out, &mut errors)),
+        (Command::Events(args), _) => coded(events::run(args, &mut out, &mut errors).await),
         (Command::Explain(args), _) => coded(explain::run(&args, &mut std::io::stdin(), &mut out, &mut errors)),
+        (Command::Health(args), _) => ended(health::run(args, &mut out).await),
         (Command::Listen(args), _) => ended(listen::run(args, &mut out).await),
+        (Command::Ownership(args), _) => coded(ownership::run(args, &mut out, &mut errors).await),
         (Command::DeadLetters(args), _) => coded(dead_letters::run(*args, &mut out, &mut errors).await),
         (Command::Jobs(args), _) => coded(jobs::run(args, &mut out, &mut errors).await),
         (Command::Quarantine(args), _) => coded(quarantine::run(args, &mut out, &mut errors).await),

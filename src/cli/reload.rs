@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::app::Handle;
-use crate::config::{self, Config, Loaded, Severity, Watch};
+use crate::config::{self, Config, Faults, Loaded, Severity, Watch};
 
 /// The configuration's file, and what was said of it.
 pub(super) struct ConfigFile {
@@ -22,9 +22,9 @@ impl ConfigFile {
         Self { watch: Watch::new(BTreeSet::from([path.clone()])), told: HashSet::new(), path }
     }
 
-    /// Reads it, with all that it includes; `None` if it has faults, which are logged then. So are warnings that the
-    /// last reading did not have. Blocks.
-    pub(super) fn load(&mut self) -> Option<Config> {
+    /// Reads it, with all that it includes; or gives its faults, which are logged then. So are warnings that the last
+    /// reading did not have. Blocks.
+    pub(super) fn load(&mut self) -> Result<Config, Faults> {
         let (loaded, files) = config::load_with_files(&self.path);
         self.watch.follow(files);
         match loaded {
@@ -32,7 +32,7 @@ impl ConfigFile {
                 let warnings: HashSet<String> = warnings.iter().map(ToString::to_string).collect();
                 warnings.difference(&self.told).for_each(|warning| tracing::warn!("{warning}"));
                 self.told = warnings;
-                Some(config)
+                Ok(config)
             }
             Err(faults) => {
                 for fault in &faults.0 {
@@ -41,7 +41,7 @@ impl ConfigFile {
                         Severity::Warning => tracing::warn!("{fault}"),
                     }
                 }
-                None
+                Err(faults)
             }
         }
     }
@@ -67,9 +67,9 @@ impl Reloads {
             }
             // The reading takes a moment, and others are served meanwhile.
             match tokio::task::block_in_place(|| self.file.load()) {
-                Some(config) => reload(&relay, config).await,
-                None => {
-                    relay.refused();
+                Ok(config) => reload(&relay, config).await,
+                Err(faults) => {
+                    relay.refused(faults.to_string());
                     tracing::error!(
                         config = %self.file.path.display(),
                         "the configuration was not reloaded, for the faults above: the relay goes on with the one it has"

@@ -3,8 +3,8 @@
 use std::io::Write;
 
 use super::USAGE;
-use super::remote::Whom;
-use super::remote::work::{self, How, Words};
+use super::relay::Place;
+use super::relay::work::{self, How, Words};
 use crate::admin::{EventFilterRequest, OrderRequest};
 
 /// Send stored events to a sink, again or for the first time
@@ -50,12 +50,12 @@ pub(crate) struct Args {
     #[command(flatten)]
     how: How,
     #[command(flatten)]
-    whom: Whom,
+    place: Place,
 }
 
 /// Does it and gives the exit code.
 pub(crate) async fn run(args: Args, out: &mut impl Write, errors: &mut impl Write) -> anyhow::Result<u8> {
-    let Some(relay) = args.whom.relay(errors)? else { return Ok(USAGE) };
+    let Some(relay) = args.place.running(errors)? else { return Ok(USAGE) };
     let filter = EventFilterRequest {
         from: args.from,
         until: args.until,

@@ -29,7 +29,7 @@ pub(crate) struct Run {
 /// Runs until stopped. `Err(None)`: the configuration has faults, which were logged.
 pub(crate) async fn run(args: Run) -> Result<(), Option<anyhow::Error>> {
     let mut file = ConfigFile::new(config::locate(args.config));
-    let config = file.load().ok_or(None)?;
+    let config = file.load().map_err(|_faults| None)?;
     serve(config, file).await.map_err(Some)
 }
 

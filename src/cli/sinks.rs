@@ -1,26 +1,34 @@
-//! `cspr-relay sinks`: pause and resume a sink of a running relay, try it, and let go of what is parked for one.
+//! `cspr-relay sinks`: list, pause and resume a sink of a running relay, try it, and let go of what is parked for one.
 
 use std::io::Write;
 
 use super::USAGE;
-use super::remote::work::{self, How, Words};
-use super::remote::{Relay, Whom, segment};
+use super::relay::work::{self, How, Words};
+use super::relay::{Client, Place};
+use super::status::sinks;
+use crate::admin::sinks::Sinks;
 use crate::admin::{OrderRequest, PauseChange, PauseView, TestResult};
 
 /// The exit code of a test event that was not delivered.
 const NOT_DELIVERED: u8 = 1;
 
-/// Pause, resume and test the sinks of a running relay
+/// List the sinks of a running relay; pause, resume and test them
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(subcommand)]
-    verb: Verb,
+    verb: Option<Verb>,
     #[command(flatten)]
-    whom: Whom,
+    place: Place,
 }
 
 #[derive(Clone, Debug, clap::Subcommand)]
 enum Verb {
+    /// List them, as without a verb
+    List {
+        /// As one JSON object
+        #[arg(long)]
+        json: bool,
+    },
     /// Attempt nothing more at a sink until it is resumed; its events wait, over restarts too
     Pause {
         sink: String,
@@ -55,8 +63,9 @@ enum Verb {
 
 /// Does what the verb says and gives the exit code.
 pub(crate) async fn run(args: Args, out: &mut impl Write, errors: &mut impl Write) -> anyhow::Result<u8> {
-    let Some(relay) = args.whom.relay(errors)? else { return Ok(USAGE) };
-    let code = match args.verb {
+    let Some(relay) = args.place.running(errors)? else { return Ok(USAGE) };
+    let code = match args.verb.unwrap_or(Verb::List { json: false }) {
+        Verb::List { json } => list(&relay, json, out).await?,
         Verb::Pause { sink, reason, json } => {
             let body = serde_json::json!({ "reason": reason });
             change(&relay, &sink, "pause", &body, json, out).await?
@@ -72,15 +81,24 @@ pub(crate) async fn run(args: Args, out: &mut impl Write, errors: &mut impl Writ
     Ok(code)
 }
 
+async fn list(relay: &Client, is_json: bool, out: &mut impl Write) -> anyhow::Result<u8> {
+    let listed: Sinks = relay.get(&["sinks"]).await?;
+    match is_json {
+        true => writeln!(out, "{}", serde_json::to_string(&listed)?)?,
+        false => sinks::write(&listed, out)?,
+    }
+    Ok(0)
+}
+
 async fn change(
-    relay: &Relay,
+    relay: &Client,
     sink: &str,
     verb: &str,
     body: &serde_json::Value,
     is_json: bool,
     out: &mut impl Write,
 ) -> anyhow::Result<u8> {
-    let changed: PauseChange = relay.post(&format!("/api/v1/sinks/{}/{verb}", segment(sink)), body).await?;
+    let changed: PauseChange = relay.post(&["sinks", sink, verb], body).await?;
     if is_json {
         writeln!(out, "{}", serde_json::to_string(&changed)?)?;
     } else {
@@ -102,9 +120,8 @@ fn told(changed: &PauseChange) -> String {
     }
 }
 
-async fn test(relay: &Relay, sink: &str, is_json: bool, out: &mut impl Write) -> anyhow::Result<u8> {
-    let path = format!("/api/v1/sinks/{}/test", segment(sink));
-    let result: TestResult = relay.post(&path, &serde_json::Value::Null).await?;
+async fn test(relay: &Client, sink: &str, is_json: bool, out: &mut impl Write) -> anyhow::Result<u8> {
+    let result: TestResult = relay.post(&["sinks", sink, "test"], &serde_json::Value::Null).await?;
     let code = if result.delivered { 0 } else { NOT_DELIVERED };
     if is_json {
         writeln!(out, "{}", serde_json::to_string(&result)?)?;

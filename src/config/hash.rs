@@ -15,7 +15,7 @@ pub(crate) fn hash(text: &str) -> Result<String, String> {
 }
 
 /// The hash of an owner, who may also be given by public key.
-pub(super) fn owner(text: &str) -> Result<String, String> {
+pub(crate) fn owner(text: &str) -> Result<String, String> {
     match event::account_hash(text) {
         Ok(hash) => Ok(hash),
         Err(event::AccountError::Hex) => Err(event::AccountError::Hex.to_string()),

@@ -16,7 +16,7 @@ use super::routes::{Route, cases, cases::Test};
 use super::settings::{Admin, DeadLetters, Dedup, Egress, Source, Store};
 use super::shape::{Mapping, Named, NoMapping, Spot, Value, shape};
 use super::sinks::Sink;
-use super::{Config, advice, connections, include, json_schema, routes, settings, sinks};
+use super::{AdminConfig, Config, advice, connections, include, json_schema, routes, settings, sinks};
 
 const PATH_VARIABLE: &str = "CSPR_RELAY_CONFIG";
 const DEFAULT_PATH: &str = "./cspr-relay.yaml";
@@ -73,6 +73,28 @@ pub fn load_with_files(path: &Path) -> (Result<Loaded, Faults>, BTreeSet<PathBuf
     let reading = Reading::new(&environment);
     let loaded = load_reading(path, &reading);
     (loaded, reading.files())
+}
+
+/// Where a relay is to be found.
+#[derive(Clone, Debug)]
+pub struct Contact {
+    pub admin: AdminConfig,
+    /// Its data directory.
+    pub store: PathBuf,
+}
+
+/// Reads of a configuration only where its relay is, so that the relay can be asked while other parts have faults.
+pub fn contact(path: &Path) -> Result<Contact, Faults> {
+    let reading = Reading::new(&environment);
+    let source = reading.text(path).map_err(|error| Faults(vec![unreadable(path, &error)]))?;
+    let main = Document::new(path, &source, &reading);
+    let Main { place, shape, is_broken } = whole(&main);
+    let before = main.errors();
+    let contact =
+        Contact { admin: settings::admin(&place, shape.admin), store: settings::store(&place, shape.store).path };
+    let is_usable = !is_broken && main.errors() == before;
+    drop(place);
+    if is_usable { Ok(contact) } else { Err(Faults(main.findings())) }
 }
 
 /// The JSON Schema of a main file.

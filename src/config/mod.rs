@@ -43,8 +43,8 @@ use crate::event::{Network, Stream};
 
 pub use connections::{KafkaConnection, OauthConfig};
 pub use fault::{Fault, Faults, Severity};
-pub(crate) use hash::hash;
-pub use load::{Loaded, load, load_with_files, locate, schema, schema_of_included};
+pub(crate) use hash::{hash, owner};
+pub use load::{Contact, Loaded, contact, load, load_with_files, locate, schema, schema_of_included};
 pub(crate) use quantity::duration;
 pub(crate) use routes::Found;
 pub use routes::{Condition, Key, MatchConfig, Pointer, Predicate, RouteConfig, TestConfig, TestEvent, Texts};
@@ -89,6 +89,15 @@ pub struct SourceConfig {
     pub push_down: PushDown,
     /// PEM file with further certificate authorities to trust.
     pub ca_file: Option<PathBuf>,
+    pub rest: RestConfig,
+}
+
+/// CSPR.cloud's REST API, for what the streams do not tell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RestConfig {
+    /// `https://…` (or `http://…` for an emulator), without a path.
+    pub url: Url,
+    pub requests_per_minute: usize,
 }
 
 /// How far a subscription is narrowed.

@@ -13,13 +13,15 @@ use super::outline::{Form, words_of};
 use super::reader::Place;
 use super::shape::{NoMapping, Node, Text, shape};
 use super::{
-    AdminConfig, DeadLettersConfig, DedupConfig, EgressConfig, IdentityRule, PushDown, Secret, SourceConfig,
-    StoreConfig,
+    AdminConfig, DeadLettersConfig, DedupConfig, EgressConfig, IdentityRule, PushDown, RestConfig, Secret,
+    SourceConfig, StoreConfig,
 };
 use crate::event::Network;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 pub(super) const GIB: u64 = 1 << 30;
+/// More is no limit; the free tier has 100.
+const REQUESTS_PER_MINUTE_MAX: usize = 100_000;
 /// A shorter token could be guessed.
 const TOKEN_BYTES_MIN: usize = 16;
 
@@ -39,6 +41,14 @@ shape! {
         silence_timeout: NoMapping = Form::DURATION,
         push_down: NoMapping = Form::words(|| words_of(&PUSH_DOWN)),
         ca_file: NoMapping,
+        rest: Rest,
+    }
+}
+
+shape! {
+    Rest {
+        url: NoMapping = Form::pattern("^https?://[^/@]+/?$"),
+        requests_per_minute: NoMapping = Form::number(1, REQUESTS_PER_MINUTE_MAX),
     }
 }
 
@@ -69,7 +79,7 @@ pub(super) fn source(parent: &Place<'_>, node: Option<Node<Source>>) -> Option<S
     let (source, place) = parent.map("source", node);
     let network = network(&place, source.network);
     let url = match (source.url, network) {
-        (None, Some(network)) => Some(default_url(network)),
+        (None, Some(network)) => Some(built_in(network.streaming_address())),
         (None, None) => None,
         (Some(node), _) => url(&place, node, ["wss", "ws"]).and_then(|(url, place)| without_path(url, &place)),
     };
@@ -78,6 +88,7 @@ pub(super) fn source(parent: &Place<'_>, node: Option<Node<Source>>) -> Option<S
     let silence_timeout = place.duration("silence_timeout", source.silence_timeout, Duration::from_secs(60));
     let push_down = place.choice("push_down", source.push_down, &PUSH_DOWN).unwrap_or_default();
     let ca_file = file(&place, "ca_file", source.ca_file);
+    let rest = rest(&place, source.rest, network);
     Some(SourceConfig {
         network: network?,
         url: url?,
@@ -86,7 +97,20 @@ pub(super) fn source(parent: &Place<'_>, node: Option<Node<Source>>) -> Option<S
         silence_timeout,
         push_down,
         ca_file,
+        rest: rest?,
     })
+}
+
+/// None only if a fault was noted.
+fn rest(parent: &Place<'_>, node: Option<Node<Rest>>, network: Option<Network>) -> Option<RestConfig> {
+    let (rest, place) = parent.map("rest", node);
+    let limits = 1..=REQUESTS_PER_MINUTE_MAX;
+    let requests_per_minute = place.number("requests_per_minute", rest.requests_per_minute, limits, 60);
+    let url = match rest.url {
+        Some(node) => url(&place, node, ["https", "http"]).and_then(|(url, place)| without_path(url, &place)),
+        None => network.map(|network| built_in(network.rest_address())),
+    };
+    Some(RestConfig { url: url?, requests_per_minute })
 }
 
 fn network(place: &Place<'_>, node: Option<Text>) -> Option<Network> {
@@ -96,15 +120,15 @@ fn network(place: &Place<'_>, node: Option<Text>) -> Option<Network> {
     place.choice("network", node, &NETWORKS)
 }
 
-fn default_url(network: Network) -> Url {
-    #[expect(clippy::expect_used, reason = "a constant; a test reads both")]
-    Url::parse(network.streaming_address()).expect("the built-in addresses are valid")
+fn built_in(address: &'static str) -> Url {
+    #[expect(clippy::expect_used, reason = "a constant; a test reads all of them")]
+    Url::parse(address).expect("the built-in addresses are valid")
 }
 
 fn without_path(url: Url, place: &Place<'_>) -> Option<Url> {
     let has_more = url.path() != "/" || url.query().is_some() || url.fragment().is_some();
     if has_more {
-        place.fault("expected an address without path and query: the stream's name is appended to it");
+        place.fault("expected an address without path and query: paths are appended to it");
     }
     (!has_more).then_some(url)
 }
@@ -250,9 +274,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_network_has_an_address() {
+    fn each_network_has_its_addresses() {
         for network in [Network::Mainnet, Network::Testnet] {
-            assert_eq!(address(default_url(network).as_str(), ["wss", "ws"]), Ok(default_url(network)));
+            for (text, schemes) in
+                [(network.streaming_address(), ["wss", "ws"]), (network.rest_address(), ["https", "http"])]
+            {
+                assert_eq!(address(text, schemes), Ok(built_in(text)));
+            }
         }
     }
 }

@@ -72,6 +72,15 @@ pub(crate) fn start(outlet: Outlet, clock: Clock, lifecycle: &Lifecycle) -> Deli
     let Outlet { name, setup, mut store, metrics } = outlet;
     let now = Now { instant: Instant::now(), wall: clock.now() };
     let found = std::mem::take(&mut store.found);
+    if let Some(Paused { since, by, reason }) = &found.paused {
+        tracing::warn!(
+            sink = %name,
+            %since,
+            ?by,
+            reason,
+            "the sink is still paused: its events wait until `cspr-relay sinks resume`"
+        );
+    }
     let paused = Shown::new(Mutex::new(found.paused.clone()));
     let gate = Gate::new(setup.config.rate_limit, found.paused.clone(), now.instant);
     let queue = Queue::new(setup.config.ordering, found, now);

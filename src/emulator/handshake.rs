@@ -30,7 +30,7 @@ impl Refusal {
         Self { status, body: body.to_owned(), retry_after: None }
     }
 
-    fn json(status: u16, code: &str, message: &str) -> Self {
+    pub(super) fn json(status: u16, code: &str, message: &str) -> Self {
         Self::text(status, &format!(r#"{{"error":{{"code":"{code}","message":"{message}"}}}}"#))
     }
 
@@ -67,7 +67,8 @@ pub(super) fn admit(settings: &Settings, request: &Request) -> Result<Ticket, Re
     Ok(Ticket { stream, filter, session })
 }
 
-fn check_key(settings: &Settings, headers: &HeaderMap) -> Result<(), Refusal> {
+/// The error is what a wrong key is told, at a stream as in the REST API.
+pub(super) fn check_key(settings: &Settings, headers: &HeaderMap) -> Result<(), Refusal> {
     let given = text(headers, "authorization").unwrap_or_default();
     if given == settings.api_key {
         return Ok(());

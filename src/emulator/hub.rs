@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use super::handshake::{Refusal, Ticket};
+use super::owned::Owned;
 use super::settings::{Fault, Settings};
 use crate::clock::Clock;
 use crate::event::Stream;
@@ -82,6 +83,8 @@ pub(super) struct Hub {
     /// Something that somebody may be waiting for has changed.
     changed: Notify,
     clock: Clock,
+    /// Who owns what, after all that was published; only kept if there is a REST API to ask for it.
+    pub(super) owned: Option<Owned>,
 }
 
 struct State {
@@ -126,7 +129,8 @@ impl Hub {
             sent: Vec::new(),
             record,
         };
-        Arc::new(Self { settings, state: Mutex::new(state), changed: Notify::new(), clock: Clock::default() })
+        let owned = settings.rest.map(|rest| Owned::new(rest.lag));
+        Arc::new(Self { settings, state: Mutex::new(state), changed: Notify::new(), clock: Clock::default(), owned })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -160,6 +164,9 @@ impl Hub {
     pub(super) async fn publish(&self, stream: Stream, text: Utf8Bytes) -> u64 {
         let history = self.settings.history;
         self.wait(|state| state.has_room(history).then_some(())).await;
+        if let Some(owned) = &self.owned {
+            owned.note(stream, &text);
+        }
         let number = self.state().push(stream, text);
         self.changed.notify_waiters();
         number

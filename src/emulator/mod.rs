@@ -1,4 +1,5 @@
-//! A stand-in for CSPR.cloud: the streaming API with made-up, realistic events, its known habits and faults on demand.
+//! A stand-in for CSPR.cloud: the streaming API with made-up, realistic events, its known habits and faults on demand,
+//! and what the REST API says of the same tokens.
 //!
 //! For tests (in process), demonstrations and measurements (`cspr-relay emulate`). Documented and observed behaviour
 //! is the default; what is not known about the service is a knob in [`Settings`]. It knows what it sent:
@@ -13,7 +14,9 @@ mod filter;
 mod handshake;
 mod hub;
 mod message;
+mod owned;
 pub(crate) mod receiver;
+mod rest;
 mod server;
 mod settings;
 mod world;
@@ -27,7 +30,7 @@ pub(crate) use filter::Filter;
 pub(crate) use handshake::Refusal;
 pub(crate) use message::{ExtraShape, MetadataShape, Shape, TrackingShape};
 pub(crate) use server::Emulator;
-pub(crate) use settings::{BadKey, Closing, Fault, Sessions, Settings, Trigger};
+pub(crate) use settings::{BadKey, Closing, Fault, RestSettings, Sessions, Settings, Trigger};
 pub(crate) use world::World;
 
 /// The text of a message; cheap to clone.

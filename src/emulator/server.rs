@@ -15,6 +15,7 @@ use tokio_tungstenite::tungstenite::handshake::server::{Callback, ErrorResponse,
 use super::connection::Connection;
 use super::handshake::{Refusal, Ticket, admit};
 use super::hub::{Asked, Event, Hub, Seat, Tally};
+use super::rest;
 use super::settings::{Fault, Settings, Trigger};
 use crate::event::Stream;
 use crate::lifecycle::Lifecycle;
@@ -61,6 +62,11 @@ impl Emulator {
     /// What belongs into `source.url`.
     pub(crate) fn base_url(&self) -> String {
         format!("ws://{}", self.address)
+    }
+
+    /// What belongs into `source.rest.url`.
+    pub(crate) fn rest_url(&self) -> String {
+        format!("http://{}", self.address)
     }
 
     /// Publishes a message as it is and returns its number. Waits for the slowest connected client if the history is
@@ -142,7 +148,17 @@ async fn repeat(hub: Arc<Hub>, fault: Fault, period: Duration) {
     }
 }
 
+/// One port serves both APIs: who does not ask for an upgrade is a client of REST.
 async fn greet(socket: TcpStream, hub: Arc<Hub>) {
+    match timeout(UPGRADE_MAX, rest::asks_for_upgrade(&socket)).await {
+        Ok(Ok(true)) => greet_stream(socket, hub).await,
+        Ok(Ok(false)) => rest::serve(socket, hub).await,
+        Ok(Err(error)) => tracing::debug!(%error, "a client was gone before it asked"),
+        Err(_) => tracing::debug!("a client asked for nothing in time"),
+    }
+}
+
+async fn greet_stream(socket: TcpStream, hub: Arc<Hub>) {
     let mut place = None;
     let porter = Porter { hub: &hub, place: &mut place };
     let upgrade = async {

@@ -39,6 +39,17 @@ pub(crate) struct Settings {
     pub(crate) keeps_sent: bool,
     /// For the faults that happen by chance.
     pub(crate) seed: u64,
+    /// `None`: there is no REST API, and no cost of keeping account for it.
+    pub(crate) rest: Option<RestSettings>,
+}
+
+/// How the REST API behaves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct RestSettings {
+    /// How long it takes until it knows of what the stream has told.
+    pub(crate) lag: Duration,
+    /// Whether lists come without `item_count` and `page_count`.
+    pub(crate) omits_counters: bool,
 }
 
 impl Default for Settings {
@@ -61,6 +72,7 @@ impl Default for Settings {
             history: 16_384,
             keeps_sent: false,
             seed: 1,
+            rest: None,
         }
     }
 }

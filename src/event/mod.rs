@@ -48,6 +48,14 @@ impl Network {
             Self::Testnet => "wss://streaming.testnet.cspr.cloud",
         }
     }
+
+    /// Where CSPR.cloud answers questions about it.
+    pub const fn rest_address(self) -> &'static str {
+        match self {
+            Self::Mainnet => "https://api.cspr.cloud",
+            Self::Testnet => "https://api.testnet.cspr.cloud",
+        }
+    }
 }
 
 impl fmt::Display for Network {

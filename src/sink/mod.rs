@@ -80,6 +80,16 @@ pub(crate) enum Outcome {
     Reject { failure: Failure },
 }
 
+impl Outcome {
+    /// Why it is no delivery.
+    pub(crate) fn failure(&self) -> Option<&Failure> {
+        match self {
+            Self::Delivered { .. } => None,
+            Self::Retry { failure, .. } | Self::Reject { failure } => Some(failure),
+        }
+    }
+}
+
 /// Why an attempt failed, for the operator to read and for the breaker to judge.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Failure {

@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 use super::Message;
 use super::frame::{Kind, kind};
 use crate::event::Stream;
-use crate::metrics::Metrics;
+use crate::metrics::{ConnectionMetrics, Metrics};
 
 /// A larger frame ends the connection, and a note about it is handed over. The messages seen are near 1.5 kB.
 pub(super) const FRAME_BYTES_MAX: usize = 1 << 20;
@@ -56,6 +56,7 @@ pub(super) struct Outlet {
     pub(super) stream: Stream,
     pub(super) messages: mpsc::Sender<Message>,
     pub(super) metrics: Arc<Metrics>,
+    pub(super) row: Arc<ConnectionMetrics>,
 }
 
 /// Why reading ended.
@@ -198,9 +199,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         match kind(&bytes) {
             Kind::Event => {
                 counts.messages.increment();
+                self.outlet.row.got_message();
                 self.hand_over(bytes, None);
             }
-            Kind::KeepAlive => counts.pings.increment(),
+            Kind::KeepAlive => {
+                counts.pings.increment();
+                self.outlet.row.got_ping();
+            }
             Kind::Other => {
                 counts.ignored_texts.increment();
                 let stream = self.outlet.stream;

@@ -17,7 +17,7 @@ use super::retry::{Pace, Trouble, refusal};
 use super::{Message, request, tls};
 use crate::config::{SourceConfig, Subscription};
 use crate::event::Stream;
-use crate::metrics::{Gauge, Metrics};
+use crate::metrics::{ConnectionMetrics, Metrics};
 
 /// Nagle's algorithm would hold back our pongs.
 const DISABLE_NAGLE: bool = true;
@@ -52,6 +52,7 @@ pub(super) struct Link {
     address: Url,
     session: Option<String>,
     is_up: watch::Sender<bool>,
+    row: Arc<ConnectionMetrics>,
 }
 
 /// How one try ended.
@@ -68,7 +69,8 @@ impl Link {
         let session = prefix.map(|prefix| request::session_name(prefix, &subscription));
         request::upgrade(&address, session.as_deref(), &common.config.api_key.current())
             .with_context(|| format!("preparing the connection for {stream}"))?;
-        Ok(Self { common, stream, address, session, is_up: watch::Sender::new(false) })
+        let row = common.metrics.source.add(stream.as_str(), address.query().unwrap_or_default().to_owned());
+        Ok(Self { common, stream, address, session, is_up: watch::Sender::new(false), row })
     }
 
     /// Whether the connection is up.
@@ -108,10 +110,11 @@ impl Link {
             Err(trouble) => return Some(Failure { trouble, was_healthy: false }),
         };
         let Common { config, pace, metrics, messages, .. } = &*self.common;
-        let _connected = Connected::new(&metrics.source.connected, &self.is_up);
+        let _connected = Connected::new(&self.row, &self.is_up);
         metrics.source.connects.increment();
         tracing::info!(stream = %self.stream, query = self.address.query(), "connected to the source");
-        let outlet = Outlet { stream: self.stream, messages: messages.clone(), metrics: Arc::clone(metrics) };
+        let (metrics, row) = (Arc::clone(metrics), Arc::clone(&self.row));
+        let outlet = Outlet { stream: self.stream, messages: messages.clone(), metrics, row };
         let mut connection = Connection::new(socket, outlet);
         let opened_at = Instant::now();
         let end = connection.read(config.silence_timeout, drain).await;
@@ -143,6 +146,7 @@ impl Link {
     }
 
     fn report(&self, trouble: &Trouble, delay: Duration, failures: u32) {
+        self.row.failed(trouble.to_string());
         let stream = self.stream;
         let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
         match trouble {
@@ -167,19 +171,19 @@ impl Link {
 }
 
 /// Counts a connection as up for as long as it lives, however its task ends.
-struct Connected<'a>(&'a Gauge, &'a watch::Sender<bool>);
+struct Connected<'a>(&'a ConnectionMetrics, &'a watch::Sender<bool>);
 
 impl<'a> Connected<'a> {
-    fn new(gauge: &'a Gauge, is_up: &'a watch::Sender<bool>) -> Self {
-        gauge.add(1);
+    fn new(row: &'a ConnectionMetrics, is_up: &'a watch::Sender<bool>) -> Self {
+        row.came_up();
         is_up.send_replace(true);
-        Self(gauge, is_up)
+        Self(row, is_up)
     }
 }
 
 impl Drop for Connected<'_> {
     fn drop(&mut self) {
-        self.0.subtract(1);
+        self.0.went_down();
         self.1.send_replace(false);
     }
 }

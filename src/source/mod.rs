@@ -5,12 +5,15 @@
 //! `silence_timeout`; a server that refuses is never stormed. What it cannot promise: what was sent while no
 //! connection was up, or lay unread in the socket at a crash, is gone unless a persistent session brings it again.
 //!
+//! What only CSPR.cloud's REST API tells is asked for in [`rest`], with a client that shares nothing with the connections.
+//!
 //! It does not decode, deduplicate or store; it knows no route and no sink.
 
 mod connection;
 mod frame;
 mod link;
 mod request;
+pub(crate) mod rest;
 mod retry;
 mod tls;
 

@@ -1,5 +1,6 @@
 //! Why a connection did not come up or ended, and how long to wait before the next one: pure decisions.
 
+use std::fmt;
 use std::time::Duration;
 
 use jiff::fmt::rfc2822::DateTimeParser;
@@ -14,7 +15,7 @@ const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
 /// What went wrong, by what it asks of us. None of it carries the body of an answer: a gateway was seen that echoes
 /// the key.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Trouble {
+pub(crate) enum Trouble {
     /// 401 or 403: only an operator can mend it.
     KeyRefused { status: u16 },
     /// Another 4xx, or a request that cannot be made: most likely configuration, though a 404 was once seen to pass.
@@ -23,6 +24,17 @@ pub(super) enum Trouble {
     Throttled { status: u16, retry_after: Option<Duration> },
     /// Anything that may well pass by itself.
     Transient { cause: String },
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::KeyRefused { status } => write!(f, "the source refuses our API key (status {status})"),
+            Self::RequestRefused { cause } => write!(f, "the source does not accept our request: {cause}"),
+            Self::Throttled { status, .. } => write!(f, "the source tells us to come less often (status {status})"),
+            Self::Transient { cause } => f.write_str(cause),
+        }
+    }
 }
 
 /// The delays of one connection.

@@ -97,6 +97,11 @@ pub(crate) enum State {
     Damaged,
 }
 
+/// The events in the directory of a relay, running or not. Reads only.
+pub(crate) fn events(directory: &Path) -> Result<Events, OpenError> {
+    Events::open(directory)
+}
+
 impl Events {
     pub(super) fn open(directory: &Path) -> Result<Self, OpenError> {
         let connection = schema::open_to_look(directory)?;
@@ -156,22 +161,24 @@ impl Events {
             next = self.connection.query_row(sql, [after], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
         }
         while let Some((first, row)) = next {
-            let last = Batch::decode(first, &row).map_or_else(
-                |Damaged| {
-                    self.damaged_rows.set(self.damaged_rows.get() + 1);
-                    0
-                },
-                |batch| batch.last(),
-            );
-            for seq in first.max(after + 1)..=last {
-                if self.history(seq)?.is_some_and(|history| !show(history)) {
-                    return Ok(());
-                }
+            let last = Batch::decode(first, &row).map_or(0, |batch| batch.last());
+            self.damaged_rows.set(self.damaged_rows.get() + u64::from(last == 0));
+            if !self.each_of(first.max(after + 1)..=last, &mut show)? {
+                return Ok(());
             }
             let mut statement = self.connection.prepare_cached(sql)?;
             next = statement.query_row([first], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
         }
         Ok(())
+    }
+
+    /// False as soon as `show` says no.
+    fn each_of(
+        &self,
+        mut seqs: std::ops::RangeInclusive<u64>,
+        show: &mut impl FnMut(History) -> bool,
+    ) -> rusqlite::Result<bool> {
+        seqs.try_fold(true, |goes_on, seq| Ok(goes_on && self.history(seq)?.is_none_or(&mut *show)))
     }
 
     fn noted(&self, searched: rusqlite::Result<(Vec<u64>, u64)>) -> rusqlite::Result<Vec<u64>> {

@@ -62,6 +62,7 @@ mod known;
 mod letters;
 mod lock;
 mod lookup;
+mod overview;
 mod pause;
 mod quarantine;
 mod queue;
@@ -82,21 +83,21 @@ mod writer;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 pub(crate) use change::{Attempt, Change, End, Held, Paused, PausedBy, Replay, Settlement, Waiting};
 pub(crate) use error::{OpenError, Stopped};
-pub(crate) use history::{Body, Events, History, PastDelivery, State, Token};
+pub(crate) use history::{Body, Events, History, PastDelivery, State, Token, events};
 pub(crate) use input::{Candidate, Quarantined, Settings};
 pub(crate) use inspect::{Inspection, Known, inspect};
 pub(crate) use job::{
     Counts, EventChoice, Job, JobState, Kept, LetterChoice, Order, Page as JobPage, QuarantineChoice, Step, Survey,
 };
-pub(crate) use letters::{DeadLetters, LetterFilter, LetterPage, Listed, PastAttempt, Position};
-pub(crate) use quarantine::{Quarantine, QuarantinedMessage};
+pub(crate) use letters::{LetterFilter, Listed, PastAttempt, Position, dead_letters};
+pub(crate) use overview::{Overview, SinkOverview, overview};
+pub(crate) use quarantine::{QuarantinedMessage, quarantine};
 pub(crate) use reader::{Claimed, Page};
 pub(crate) use rebuild::{Rebuilt, rebuild};
 pub(crate) use verify::{Report, verify};
@@ -107,6 +108,7 @@ use crate::lifecycle::Lifecycle;
 use crate::metrics::{Metrics, SinkMetrics};
 use bell::Bell;
 use reader::{Look, Reader};
+pub(crate) use recent::AcceptedEvent;
 use recent::Recent;
 use roster::{Joined, RosterChange};
 use writer::Command;
@@ -242,26 +244,6 @@ impl Store {
         Ok(pending)
     }
 
-    /// A look through the store for a job; blocks for a moment.
-    pub(crate) fn survey(&self) -> Result<Survey, OpenError> {
-        let served = self.roster().sinks.values().copied().collect();
-        self.surveys.start(served)
-    }
-
-    /// Hands over a step of a job for the next commit. The job as it stands when the step is durable; `None` if nothing
-    /// was done, since a sink has enough to do or there is no room: to be tried again a little later.
-    pub(crate) async fn step(&self, step: Step) -> Result<Option<Job>, Stopped> {
-        let (done, job) = oneshot::channel();
-        let parked =
-            if let Order::DropParked { sink } = &step.job.order { Some(SinkName(sink.as_str().into())) } else { None };
-        self.commands.send(Command::Step { step: Box::new(step), done }).await.map_err(|_| Stopped)?;
-        let job = job.await.ok();
-        if let (Some(sink), Some(Job { state: JobState::Done, .. })) = (parked, &job) {
-            self.roster().parked.remove(&sink);
-        }
-        Ok(job)
-    }
-
     fn roster(&self) -> MutexGuard<'_, Roster> {
         self.roster.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -370,21 +352,6 @@ impl fmt::Debug for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Store").field("roster", &self.roster).finish_non_exhaustive()
     }
-}
-
-/// The events in the directory of a relay, running or not. Reads only.
-pub(crate) fn events(directory: &Path) -> Result<Events, OpenError> {
-    Events::open(directory)
-}
-
-/// The quarantined messages in the directory of a relay, running or not. Reads only.
-pub(crate) fn quarantine(directory: &Path) -> Result<Quarantine, OpenError> {
-    Quarantine::open(directory)
-}
-
-/// The dead letters in the directory of a relay, running or not. Reads only.
-pub(crate) fn dead_letters(directory: &Path) -> Result<DeadLetters, OpenError> {
-    DeadLetters::open(directory)
 }
 
 #[cfg(test)]

@@ -32,6 +32,11 @@ pub(crate) struct QuarantinedContent {
     pub(crate) body: Bytes,
 }
 
+/// The quarantined messages in the directory of a relay, running or not. Reads only.
+pub(crate) fn quarantine(directory: &Path) -> Result<Quarantine, OpenError> {
+    Quarantine::open(directory)
+}
+
 impl Quarantine {
     pub(super) fn open(directory: &Path) -> Result<Self, OpenError> {
         Ok(Self { connection: schema::open_to_look(directory)? })

@@ -45,7 +45,7 @@ impl Queue {
         // Those beyond `low` are counted with the batch records, but for dead letters that wait to be replayed: they
         // are settled.
         let is_counted_here = |(seq, _): &(u64, u32)| *seq <= low || settled.contains(seq);
-        let (below, beyond): (Vec<(u64, u32)>, Vec<(u64, u32)>) = counted.partition(is_counted_here);
+        let (below, beyond): (Vec<_>, Vec<_>) = counted.partition(is_counted_here);
         let mut settled_beyond: Vec<u64> = settled.iter().copied().collect();
         settled_beyond.sort_unstable();
         Ok(Self {

@@ -47,8 +47,8 @@ pub(super) fn open(
     let mut scan = Scan::new(&connection, &settings, clock.now(), Arc::clone(&metrics))?;
     scan.run(&connection)?;
     let epochs = Epochs::read(&connection)?;
-    let recent = Arc::new(Recent::default());
     let tail_at_start = scan.next_seq - 1;
+    let recent = Arc::new(Recent::after(tail_at_start));
     let facts = reader::Facts { network: settings.network, epochs: epochs.clone(), metrics: Arc::clone(&metrics) };
     let surveys = job::Surveys::new(&directory, facts.clone());
     let reader = Reader::start(&directory, facts, lifecycle)?;

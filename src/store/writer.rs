@@ -361,7 +361,7 @@ impl SinkState {
         self.metrics.pending_bytes.subtract(settlement.body_bytes.into());
         match &settlement.end {
             End::Delivered { .. } => self.metrics.delivered.increment(),
-            End::Dead { .. } => self.metrics.dead.increment(),
+            End::Dead { cause, .. } => self.metrics.note_dead(cause),
             End::Expired => self.metrics.expired.increment(),
         }
     }

@@ -114,6 +114,7 @@ async fn fed(scene: &Scene, sink: &str, mut consumer: Consumer) -> Option<(Consu
 fn configure(scene: &Scene, source: &str, sink: &str) -> PathBuf {
     let text = format!(
         "source: {{ network: testnet, api_key: emulator-key, url: \"{source}\" }}\nstore: {{ path: \"{}\" }}\n\
+         admin: {{ listen: \"127.0.0.1:0\" }}\n\
          sinks: {{ bus: {{ {sink} }} }}\nroutes: {{ all: {{ match: all, sinks: [bus] }} }}\n",
         scene.data().display(),
     );

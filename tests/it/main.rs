@@ -3,6 +3,7 @@
 #![expect(clippy::expect_used, clippy::indexing_slicing, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod amqp;
+mod chart;
 mod conformance;
 mod consumers;
 mod editors;

@@ -21,8 +21,10 @@ use text::{Exposition, Format};
     responses((status = 200, description = "Prometheus text, or OpenMetrics if asked for", body = String, content_type = "text/plain"))
 )]
 pub(super) async fn metrics(State(context): State<Shared>, headers: HeaderMap) -> Response {
+    // What only the store knows is left out when it cannot be asked, as while the relay stops.
+    let overview = context.archive.overview().await.ok();
     let mut exposition = Exposition::new(preferred(&headers));
-    families::write(&context, &mut exposition);
+    families::write(&context, overview.as_ref(), &mut exposition);
     let (format, text) = exposition.finish();
     ([(CONTENT_TYPE, format.content_type())], text).into_response()
 }

@@ -4,6 +4,8 @@ mod acting;
 mod description;
 mod doors;
 mod lookups;
+mod numbers;
+mod tail;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -48,6 +50,8 @@ impl Scene {
             store: fixture.store.clone(),
             operator: operator(&fixture),
             archive: Archive::new(directory.path().to_owned()),
+            store_max_bytes: 1 << 40,
+            audience: super::tail::Audience::default(),
         };
         let admin = listener.serve(context).unwrap();
         let client = reqwest::Client::builder().build().unwrap();

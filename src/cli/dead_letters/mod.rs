@@ -1,27 +1,22 @@
 //! `cspr-relay dead-letters`: look at the deliveries that were given up, and have a running relay replay or drop them.
 //!
-//! Looking reads the data directory, whether the relay runs or not; acting is done by the relay itself.
+//! Looking asks a running relay, or reads the directory of a stopped one; acting is done by the relay itself.
 
 mod list;
 mod show;
 
-pub(in crate::cli) use list::as_json as letter_as_json;
-
 use std::io::Write;
-use std::time::Duration;
-
-use anyhow::Context;
-use reqwest::Url;
+use std::path::Path;
 
 use super::USAGE;
-use super::data::{Place, Which, which};
-use super::remote::Whom;
-use super::remote::work::{self, How, Words};
+use super::data::{Which, which};
+use super::relay::work::{self, How, Words};
+use super::relay::{Place, Relay};
+use crate::admin::dead_letters::{self as letters, LetterQuery, LettersOfEvent};
 use crate::admin::{LetterFilterRequest, OrderRequest};
 use crate::clock::Clock;
-use crate::config::{SinkName, duration};
+use crate::config::{duration, hash};
 use crate::event::EventId;
-use crate::store::{LetterFilter, dead_letters};
 
 /// The exit code of `show` for a letter that does not exist.
 const NOT_FOUND: u8 = 1;
@@ -41,7 +36,7 @@ pub(crate) struct Args {
 
 #[derive(Clone, Debug, clap::Subcommand)]
 enum Verb {
-    /// List them, oldest first; works beside a running relay
+    /// List them, oldest first
     List {
         #[command(flatten)]
         filters: Filters,
@@ -52,7 +47,7 @@ enum Verb {
         #[arg(long)]
         json: bool,
     },
-    /// Show all that is known of one: facts, reason, every attempt, the message; works beside a running relay
+    /// Show all that is known of one: facts, reason, every attempt, the message
     Show {
         /// Event id (`evt_…`) or sequence number (as in `list`, or as in `cspr-relay-sequence`)
         #[arg(value_name = "ID_OR_SEQUENCE", value_parser = which)]
@@ -100,7 +95,7 @@ struct Choice {
     cause: Option<String>,
     /// Only those of this contract package
     #[arg(long, value_name = "HASH")]
-    package: Option<String>,
+    contract_package: Option<String>,
     /// Only those of this token id
     #[arg(long, value_name = "TOKEN_ID")]
     token: Option<String>,
@@ -110,16 +105,13 @@ struct Choice {
     /// Only those given up at least this long ago, such as 1h
     #[arg(long, value_name = "DURATION")]
     older_than: Option<String>,
-    /// Where the relay's admin side is, if not at admin.listen, such as `http://localhost:9464`
-    #[arg(long, value_name = "URL")]
-    url: Option<Url>,
 }
 
 impl From<Choice> for LetterFilterRequest {
     fn from(choice: Choice) -> Self {
-        let Choice { sink, route, cause, package, token, id, older_than, url: _ } = choice;
+        let Choice { sink, route, cause, contract_package, token, id, older_than } = choice;
         let event = id.map(|id| id.to_string());
-        Self { sink, route, cause, contract_package: package, token_id: token, event, older_than }
+        Self { sink, route, cause, contract_package, token_id: token, event, older_than }
     }
 }
 
@@ -128,73 +120,82 @@ struct Filters {
     /// Only those of this sink
     #[arg(long)]
     sink: Option<String>,
+    /// Only those that this route matched
+    #[arg(long)]
+    route: Option<String>,
     /// Only those with this cause, such as server, timeout, refused
     #[arg(long)]
     cause: Option<String>,
+    /// Only those of this contract package (its hash, with or without a prefix)
+    #[arg(long, value_name = "PACKAGE", value_parser = hash)]
+    contract_package: Option<String>,
     /// Only those of this token id
     #[arg(long, value_name = "TOKEN_ID")]
     token: Option<String>,
     /// Only those given up at least this long ago, such as 1h
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
-    older_than: Option<Duration>,
+    #[arg(long, value_name = "DURATION", value_parser = a_duration)]
+    older_than: Option<String>,
 }
 
-impl From<Filters> for LetterFilter {
+/// Checked here, so that what is wrong is told at once.
+fn a_duration(text: &str) -> Result<String, String> {
+    duration(text).map(|_duration| text.to_owned())
+}
+
+impl From<Filters> for LetterQuery {
     fn from(filters: Filters) -> Self {
-        let Filters { sink, cause, token, older_than } = filters;
-        Self { sink: sink.map(name), cause, token_id: token, older_than, ..Self::default() }
+        let Filters { sink, route, cause, contract_package, token, older_than } = filters;
+        Self { sink, route, cause, contract_package, token_id: token, older_than, ..Self::default() }
     }
-}
-
-fn name(sink: String) -> SinkName {
-    SinkName(sink.into())
 }
 
 /// Does what the verb says and gives the exit code.
 pub(crate) async fn run(args: Args, out: &mut impl Write, errors: &mut impl Write) -> anyhow::Result<u8> {
     let Args { verb, place } = args;
-    let code = match verb {
+    let (order, done, how) = match verb {
+        Verb::List { .. } | Verb::Show { .. } => return look(verb, place, out, errors).await,
         Verb::Replay { choice, skip_superseded, rate, how } => {
-            let Some(relay) = Whom::new(place.config(), choice.url.clone()).relay(errors)? else { return Ok(USAGE) };
-            let order = OrderRequest::ReplayDeadLetters { filter: choice.into(), skip_superseded, rate };
-            work::run(&relay, order, Words { nouns: NOUNS, done: "replayed" }, &how, out).await?
+            (OrderRequest::ReplayDeadLetters { filter: choice.into(), skip_superseded, rate }, "replayed", how)
         }
-        Verb::Drop { choice, how } => {
-            let Some(relay) = Whom::new(place.config(), choice.url.clone()).relay(errors)? else { return Ok(USAGE) };
-            let order = OrderRequest::DropDeadLetters { filter: choice.into() };
-            work::run(&relay, order, Words { nouns: NOUNS, done: "dropped" }, &how, out).await?
-        }
-        Verb::List { .. } | Verb::Show { .. } => look(verb, place, out, errors)?,
+        Verb::Drop { choice, how } => (OrderRequest::DropDeadLetters { filter: choice.into() }, "dropped", how),
     };
+    let Some(relay) = place.running(errors)? else { return Ok(USAGE) };
+    let code = work::run(&relay, order, Words { nouns: NOUNS, done }, &how, out).await?;
     out.flush()?;
     Ok(code)
 }
 
-fn look(verb: Verb, place: Place, out: &mut impl Write, errors: &mut impl Write) -> anyhow::Result<u8> {
-    let Some(path) = place.directory(errors)? else { return Ok(USAGE) };
-    let letters = dead_letters(&path).with_context(|| format!("looking for dead letters in {}", path.display()))?;
-    let now = Clock::default().now();
-    match verb {
+async fn look(verb: Verb, place: Place, out: &mut impl Write, errors: &mut impl Write) -> anyhow::Result<u8> {
+    let Some(relay) = place.relay(errors).await? else { return Ok(USAGE) };
+    let is_found = match verb {
         Verb::List { filters, limit, json } => {
-            list::run(&letters, &filters.into(), now, &list::Form { limit, is_json: json }, out)?;
+            list::run(&relay, filters.into(), limit, json, out).await?;
+            true
         }
-        Verb::Show { which, sink, json } => {
-            let filter = LetterFilter { sink: sink.map(name), ..of(which) };
-            if !show::run(&letters, &filter, now, json, out)? {
-                writeln!(errors, "There is no such dead letter.")?;
-                return Ok(NOT_FOUND);
-            }
-        }
-        Verb::Replay { .. } | Verb::Drop { .. } => {}
+        Verb::Show { which, sink, json } => show(&relay, which, sink, json, out).await?,
+        Verb::Replay { .. } | Verb::Drop { .. } => true,
+    };
+    if !is_found {
+        writeln!(errors, "There is no such dead letter.")?;
     }
-    Ok(0)
+    out.flush()?;
+    Ok(if is_found { 0 } else { NOT_FOUND })
 }
 
-fn of(which: Which) -> LetterFilter {
-    match which {
-        Which::Id(id) => LetterFilter { id: Some(id), ..LetterFilter::default() },
-        Which::Sequence(seq) => LetterFilter { seq: Some(seq), ..LetterFilter::default() },
-    }
+/// Writes the letters of an event; false if there is none.
+async fn show(
+    relay: &Relay,
+    which: Which,
+    sink: Option<String>,
+    is_json: bool,
+    out: &mut impl Write,
+) -> anyhow::Result<bool> {
+    let read = move |directory: &Path| letters::of_event(directory, which, Clock::default().now()).map(Some);
+    let found: Option<LettersOfEvent> = relay.ask(&["dead-letters", &which.to_string()], &(), read).await?;
+    let mut found = found.map_or_else(Vec::new, |found| found.dead_letters);
+    found.retain(|details| sink.as_ref().is_none_or(|sink| *sink == details.letter.sink));
+    found.iter().try_for_each(|details| show::run(details, is_json, out))?;
+    Ok(!found.is_empty())
 }
 
 #[cfg(test)]

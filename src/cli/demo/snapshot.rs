@@ -45,7 +45,7 @@ impl Snapshot {
             Some(Row::take(name, &sink, receiver.tally()))
         });
         Self {
-            connected: metrics.source.connected.value(),
+            connected: metrics.source.connected(),
             disconnects: metrics.source.disconnects.value(),
             pings: metrics.source.pings.value(),
             sent: tally.sent_total() + sent_again,

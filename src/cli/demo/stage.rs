@@ -12,8 +12,8 @@ use reqwest::Url;
 use crate::cli::listen::shown;
 use crate::config::{
     AdminConfig, BacklogConfig, Condition, Config, DeadLettersConfig, DedupConfig, EgressConfig, Format, IdentityRule,
-    Key, MatchConfig, Ordering, PushDown, RetryConfig, RouteConfig, Schedule, Secret, SinkConfig, SinkKind, SinkName,
-    SourceConfig, StoreConfig, TlsConfig, WebhookConfig,
+    Key, MatchConfig, Ordering, PushDown, RestConfig, RetryConfig, RouteConfig, Schedule, Secret, SinkConfig, SinkKind,
+    SinkName, SourceConfig, StoreConfig, TlsConfig, WebhookConfig,
 };
 use crate::emulator::receiver::{self, Answer, Behaviour, Keeps, Observer, Received, Receiver, When};
 use crate::emulator::{Emulator, Fault, Settings, Trigger};
@@ -105,6 +105,10 @@ impl Stage {
             silence_timeout: PING_EVERY * 5,
             push_down: PushDown::Packages,
             ca_file: None,
+            rest: RestConfig {
+                url: Url::parse(&self.emulator.rest_url()).context("the address of the emulator")?,
+                requests_per_minute: 60,
+            },
         };
         Ok(Config {
             source,

@@ -2,45 +2,44 @@
 
 use std::io::{self, Write};
 
-use super::show::{as_json, printable, word};
+use super::show::printable;
+use crate::admin::events::EventView;
 use crate::cli::listen::shown;
-use crate::store::History;
 
 const ACTION_CHARS: usize = 8;
 
 /// Writes the events in the order given.
-pub(super) fn run(histories: &[History], has_more: bool, is_json: bool, out: &mut impl Write) -> io::Result<()> {
+pub(super) fn run(events: &[EventView], has_more: bool, is_json: bool, out: &mut impl Write) -> io::Result<()> {
     if is_json {
-        return histories.iter().try_for_each(|history| writeln!(out, "{}", printable(&as_json(history).to_string())));
+        return events.iter().try_for_each(|event| writeln!(out, "{}", printable(&serde_json::to_string(event)?)));
     }
-    if !histories.is_empty() {
+    if !events.is_empty() {
         writeln!(
             out,
             "{:>8}  {:<20}  {:<17}  {:<ACTION_CHARS$}  deliveries",
             "sequence", "accepted", "stream", "action"
         )?;
     }
-    histories.iter().try_for_each(|history| writeln!(out, "{}", row(history)))?;
+    events.iter().try_for_each(|event| writeln!(out, "{}", row(event)))?;
     if has_more { writeln!(out, "… and older ones; --limit shows more of them") } else { Ok(()) }
 }
 
-fn row(history: &History) -> String {
-    let accepted = history.accepted_at.to_string();
-    let action = history.facts.as_ref().map_or("", |facts| &facts.action);
+fn row(event: &EventView) -> String {
+    let action = event.action.as_deref().unwrap_or_default();
     format!(
         "{:>8}  {:<20}  {:<17}  {:<ACTION_CHARS$}  {}",
-        history.sequence.number,
-        format!("{}Z", accepted.get(..19).unwrap_or(&accepted)),
-        history.stream.as_str(),
+        event.sequence,
+        format!("{}Z", event.accepted_at.get(..19).unwrap_or(&event.accepted_at)),
+        shown(&event.stream, usize::MAX),
         shown(action, ACTION_CHARS - 1),
-        summary(history),
+        summary(event),
     )
 }
 
 /// How many deliveries are in which state: `2 delivered, 1 dead`.
-fn summary(history: &History) -> String {
+fn summary(event: &EventView) -> String {
     let mut counts = Vec::<(&str, usize)>::new();
-    for state in history.deliveries.iter().map(|delivery| word(&delivery.state)) {
+    for state in event.deliveries.iter().map(|delivery| delivery.state.as_str()) {
         match counts.iter_mut().find(|(known, _)| *known == state) {
             Some((_, count)) => *count += 1,
             None => counts.push((state, 1)),

@@ -1,6 +1,6 @@
 //! `cspr-relay events`: what became of an event, and which events there are of a token.
 //!
-//! Reads the data directory of a relay, whether it runs or not.
+//! Asks a running relay, or reads the data directory of a stopped one.
 
 mod list;
 mod show;
@@ -10,16 +10,18 @@ mod tests;
 #[cfg(test)]
 pub(in crate::cli) use tests::fill as fill_for_test;
 
-pub(in crate::cli) use show::{as_json as event_as_json, printable};
+pub(in crate::cli) use show::printable;
+pub(super) use show::write_attempt;
 
 use std::io::Write;
-
-use anyhow::Context;
+use std::path::Path;
 
 use super::USAGE;
-use super::data::{Place, Which, which};
+use super::data::{Which, which};
+use super::relay::{Place, Relay};
+use crate::admin::events::{self, HistoryQuery, TokenHistory};
 use crate::config::hash;
-use crate::store::{Events, Token, events};
+use crate::store;
 
 /// The exit code when there is no such event.
 const NOT_FOUND: u8 = 1;
@@ -48,59 +50,75 @@ enum Verb {
     },
     /// List those of a token, newest first
     Token {
-        /// Hash of the contract package, with or without a prefix such as `hash-`
-        #[arg(value_name = "PACKAGE", value_parser = hash)]
-        package: String,
-        #[arg(value_name = "TOKEN_ID")]
-        token_id: String,
-        /// List at most so many
-        #[arg(long, value_name = "EVENTS", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..))]
-        limit: u16,
-        /// One JSON object a line
-        #[arg(long)]
-        json: bool,
+        #[command(flatten)]
+        token: TokenName,
+        #[command(flatten)]
+        list: List,
     },
 }
 
+/// How much of a list is wanted, and in what form.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct List {
+    /// List at most so many
+    #[arg(long, value_name = "EVENTS", default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=200))]
+    limit: u16,
+    /// One JSON object a line
+    #[arg(long)]
+    json: bool,
+}
+
+/// A token, as it is named on the chain.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct TokenName {
+    /// Hash of the contract package, with or without a prefix such as `hash-`
+    #[arg(value_name = "PACKAGE", value_parser = hash)]
+    package: String,
+    #[arg(value_name = "TOKEN_ID")]
+    token_id: String,
+}
+
 /// Does what the verb says and gives the exit code.
-pub(crate) fn run(args: Args, out: &mut impl Write, errors: &mut impl Write) -> anyhow::Result<u8> {
-    let Some(path) = args.place.directory(errors)? else { return Ok(USAGE) };
-    let events = events(&path).with_context(|| format!("looking for events in {}", path.display()))?;
-    let is_found = look_up(&events, args.verb, out).context("reading the store")?;
+pub(crate) async fn run(args: Args, out: &mut impl Write, errors: &mut impl Write) -> anyhow::Result<u8> {
+    let Some(relay) = args.place.relay(errors).await? else { return Ok(USAGE) };
+    let is_found = match args.verb {
+        Verb::Show { which, json } => show(&relay, which, json, out).await?,
+        Verb::Token { token, list } => history(&relay, token, &list, out, errors).await?,
+    };
     if !is_found {
         writeln!(errors, "There is no such event: none was accepted, or retention has removed it.")?;
-    }
-    if events.damaged_rows() > 0 {
-        writeln!(errors, "Parts of the store are damaged (see the log above): there may be more than was found.")?;
     }
     out.flush()?;
     Ok(if is_found { 0 } else { NOT_FOUND })
 }
 
-/// Writes what was asked for; false if there is nothing.
-fn look_up(events: &Events, verb: Verb, out: &mut impl Write) -> anyhow::Result<bool> {
-    match verb {
-        Verb::Show { which, json } => {
-            let seq = match which {
-                Which::Id(id) => events.find_id(id)?,
-                Which::Sequence(seq) => Some(seq),
-            };
-            let Some(seq) = seq else { return Ok(false) };
-            let Some(history) = events.history(seq)? else { return Ok(false) };
-            show::run(&history, json, out)?;
-            Ok(true)
-        }
-        Verb::Token { package, token_id, limit, json } => {
-            // One more than is shown says whether there are more.
-            let limit = usize::from(limit);
-            let found =
-                events.find_token(Token { contract_package: &package, token_id: &token_id }, None, limit + 1)?;
-            let mut histories = Vec::new();
-            for seq in found.iter().take(limit) {
-                histories.extend(events.history(*seq)?);
-            }
-            list::run(&histories, found.len() > limit, json, out)?;
-            Ok(!found.is_empty())
-        }
+/// Writes one event; false if there is none.
+async fn show(relay: &Relay, which: Which, is_json: bool, out: &mut impl Write) -> anyhow::Result<bool> {
+    let read = move |directory: &Path| events::find(directory, which);
+    let Some(event) = relay.ask(&["events", &which.to_string()], &(), read).await? else { return Ok(false) };
+    show::run(&event, is_json, out)?;
+    Ok(true)
+}
+
+/// Writes the newest events of a token; false if there are none.
+pub(super) async fn history(
+    relay: &Relay,
+    token: TokenName,
+    list: &List,
+    out: &mut impl Write,
+    errors: &mut impl Write,
+) -> anyhow::Result<bool> {
+    let TokenName { package, token_id } = token;
+    let query = HistoryQuery { before: None, limit: Some(list.limit) };
+    let path = ["tokens", package.as_str(), token_id.as_str(), "events"].map(str::to_owned);
+    let read = move |directory: &Path| {
+        events::of_token(directory, store::Token { contract_package: &package, token_id: &token_id }, query).map(Some)
+    };
+    let found: Option<TokenHistory> = relay.ask(&path.each_ref().map(String::as_str), &query, read).await?;
+    let Some(TokenHistory { events, next, damaged }) = found else { return Ok(false) };
+    list::run(&events, next.is_some(), list.json, out)?;
+    if damaged {
+        writeln!(errors, "Parts of the store are damaged (see the relay's log): there may be more than was found.")?;
     }
+    Ok(!events.is_empty())
 }

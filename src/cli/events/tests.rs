@@ -90,11 +90,11 @@ pub(in crate::cli) async fn fill(path: &Path) {
     store.close().await.unwrap();
 }
 
-fn print(path: &Path, line: &[&str]) -> (u8, String, String) {
+async fn print(path: &Path, line: &[&str]) -> (u8, String, String) {
     let data = ["--data", path.to_str().unwrap()];
     let line = ["x"].iter().chain(line).chain(&data);
     let (mut out, mut errors) = (Vec::new(), Vec::new());
-    let code = run(Command::try_parse_from(line).unwrap().events, &mut out, &mut errors).unwrap();
+    let code = run(Command::try_parse_from(line).unwrap().events, &mut out, &mut errors).await.unwrap();
     (code, String::from_utf8(out).unwrap(), String::from_utf8(errors).unwrap())
 }
 
@@ -102,7 +102,7 @@ fn print(path: &Path, line: &[&str]) -> (u8, String, String) {
 async fn an_event_is_shown_with_all_that_became_of_it() {
     let directory = tempfile::tempdir().unwrap();
     fill(directory.path()).await;
-    let (code, by_number, _) = print(directory.path(), &["show", "1"]);
+    let (code, by_number, _) = print(directory.path(), &["show", "1"]).await;
     assert_eq!(code, 0);
     let expected = [
         "contract_package  5341882bae97a7368cdb007faa9f25735d2780d601114f82907fd83af2e9f508\n",
@@ -117,13 +117,13 @@ async fn an_event_is_shown_with_all_that_became_of_it() {
     for part in expected {
         assert!(by_number.contains(part), "no {part:?} in\n{by_number}");
     }
-    let (_, json, _) = print(directory.path(), &["show", "1", "--json"]);
+    let (_, json, _) = print(directory.path(), &["show", "1", "--json"]).await;
     let json: Value = serde_json::from_str(&json).unwrap();
     assert_eq!(json["token_id"], TOKEN);
     let states: Vec<_> = json["deliveries"].as_array().unwrap().iter().map(|one| one["state"].as_str()).collect();
     assert_eq!(states, [Some("delivered"), Some("dead"), Some("waiting"), Some("pending")]);
     for name in ["id", "wire_sequence"] {
-        let (_, by_name, _) = print(directory.path(), &["show", json[name].as_str().unwrap()]);
+        let (_, by_name, _) = print(directory.path(), &["show", json[name].as_str().unwrap()]).await;
         assert_eq!(by_name, by_number);
     }
 }
@@ -132,13 +132,13 @@ async fn an_event_is_shown_with_all_that_became_of_it() {
 async fn the_events_of_a_token_are_listed_newest_first() {
     let directory = tempfile::tempdir().unwrap();
     fill(directory.path()).await;
-    let (code, text, _) = print(directory.path(), &["token", &format!("hash-{PACKAGE}"), TOKEN, "--limit", "2"]);
+    let (code, text, _) = print(directory.path(), &["token", &format!("hash-{PACKAGE}"), TOKEN, "--limit", "2"]).await;
     assert_eq!(code, 0);
     let lines: Vec<&str> = text.lines().collect();
     assert!(lines[1].starts_with("       3 ") && lines[1].ends_with("created   4 pending"), "{text}");
     assert!(lines[2].starts_with("       2 "), "{text}");
     assert_eq!(lines[3..], ["… and older ones; --limit shows more of them"]);
-    let (_, json, _) = print(directory.path(), &["token", PACKAGE, TOKEN, "--json"]);
+    let (_, json, _) = print(directory.path(), &["token", PACKAGE, TOKEN, "--json"]).await;
     let sequence = |line| serde_json::from_str::<Value>(line).unwrap()["sequence"].clone();
     assert_eq!(json.lines().map(sequence).collect::<Vec<_>>(), [3, 2, 1]);
 }
@@ -148,14 +148,14 @@ async fn what_is_not_there_is_said() {
     let directory = tempfile::tempdir().unwrap();
     fill(directory.path()).await;
     for line in [&["show", "4"], &["show", "evt_aaaaaaaaaaaaaaaaaaaaaaaaaa"]] {
-        let (code, out, errors) = print(directory.path(), line);
+        let (code, out, errors) = print(directory.path(), line).await;
         assert_eq!((code, out.as_str()), (NOT_FOUND, ""));
         assert!(errors.starts_with("There is no such event"), "{errors}");
     }
-    assert_eq!(print(directory.path(), &["token", PACKAGE, "4"]).0, NOT_FOUND);
+    assert_eq!(print(directory.path(), &["token", PACKAGE, "4"]).await.0, NOT_FOUND);
     let empty = tempfile::tempdir().unwrap();
     let args = ["x", "show", "1", "--data", empty.path().to_str().unwrap()];
     let args = Command::try_parse_from(args).unwrap().events;
-    let error = format!("{:#}", run(args, &mut Vec::new(), &mut Vec::new()).unwrap_err());
+    let error = format!("{:#}", run(args, &mut Vec::new(), &mut Vec::new()).await.unwrap_err());
     assert!(error.contains(empty.path().to_str().unwrap()), "{error}");
 }

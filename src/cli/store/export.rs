@@ -9,10 +9,12 @@ use std::path::Path;
 use anyhow::Context;
 use clap::ValueEnum;
 use data_encoding::BASE64;
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde_json::{Value, json};
 
-use crate::cli::dead_letters::letter_as_json;
-use crate::cli::events::{event_as_json, printable};
+use crate::admin::dead_letters::LetterView;
+use crate::admin::events::EventView;
+use crate::cli::events::printable;
 use crate::clock::Timestamp;
 use crate::config::{SinkName, hash};
 use crate::store::{self, Body, History, LetterFilter, QuarantinedMessage};
@@ -80,8 +82,8 @@ fn events(args: &Args, path: &Path, out: &mut impl Write) -> anyhow::Result<u64>
         .each(args.after, |history| {
             if args.means_event(&history) {
                 damaged += u64::from(history.body == Body::Damaged);
-                let body = if let Body::Kept(body) = &history.body { Some(body.as_ref()) } else { None };
-                outcome = line(event_as_json(&history), body, args.messages, out);
+                let body = if let Body::Kept(body) = &history.body { Some(body.clone()) } else { None };
+                outcome = line(&EventView::from(history), body.as_deref(), args.messages, out);
             }
             outcome.is_ok()
         })
@@ -104,7 +106,7 @@ fn dead_letters(args: &Args, path: &Path, out: &mut impl Write) -> anyhow::Resul
                 && args.package.as_deref().is_none_or(|wanted| package == Some(wanted))
             {
                 damaged += u64::from(listed.body.is_none());
-                outcome = line(letter_as_json(&listed), listed.body.as_deref(), args.messages, out);
+                outcome = line(&LetterView::from(&listed), listed.body.as_deref(), args.messages, out);
             }
             outcome.is_ok()
         })
@@ -121,7 +123,7 @@ fn quarantine(args: &Args, path: &Path, out: &mut impl Write) -> anyhow::Result<
             Some(content) => {
                 let (at, stream, reason) = (content.at.to_string(), content.stream.as_str(), &content.reason);
                 let fields = json!({ "number": number, "at": at, "stream": stream, "reason": reason });
-                outcome = line(fields, Some(&content.body), args.messages, out);
+                outcome = line(&fields, Some(&content.body), args.messages, out);
             }
             None => damaged += u64::from(content.is_none()),
         }
@@ -153,14 +155,14 @@ impl Args {
 }
 
 /// One line. A line break between the parts of a message is the same JSON as a blank.
-fn line(fields: Value, body: Option<&[u8]>, is_message_only: bool, out: &mut impl Write) -> io::Result<()> {
+fn line(fields: &impl Serialize, body: Option<&[u8]>, is_message_only: bool, out: &mut impl Write) -> io::Result<()> {
     if is_message_only {
         let Some(body) = body else { return Ok(()) };
         let one_line: Vec<u8> = body.iter().map(|byte| if *byte == b'\n' { b' ' } else { *byte }).collect();
         out.write_all(&one_line)?;
         return writeln!(out);
     }
-    let mut fields = if let Value::Object(fields) = fields { fields } else { Map::new() };
+    let Value::Object(mut fields) = serde_json::to_value(fields)? else { return Ok(()) };
     fields.remove("message");
     if let Some(body) = body {
         let (name, text) = match std::str::from_utf8(body) {

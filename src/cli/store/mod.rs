@@ -8,15 +8,14 @@ mod rebuild;
 mod tests;
 mod verify;
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::PathBuf;
 
 use anyhow::Context;
 
-use super::data::Place;
 use super::{FAILED, USAGE};
 use crate::clock::Clock;
-use crate::store;
+use crate::{config, store};
 
 /// Look into the data directory of a stopped relay, check it, take its events out, or rebuild it
 ///
@@ -57,6 +56,34 @@ enum Verb {
         #[arg(long)]
         json: bool,
     },
+}
+
+/// Where the data directory is.
+#[derive(Clone, Debug, clap::Args)]
+struct Place {
+    /// The relay's configuration, for its store.path [default: `$CSPR_RELAY_CONFIG`, or else `./cspr-relay.yaml`]
+    #[arg(long, global = true, value_name = "FILE", conflicts_with = "data")]
+    config: Option<PathBuf>,
+    /// The data directory; no configuration is needed then
+    #[arg(long, global = true, value_name = "DIR")]
+    data: Option<PathBuf>,
+}
+
+impl Place {
+    /// The directory; `None` if the configuration has faults, which are written to `errors`.
+    fn directory(self, errors: &mut impl Write) -> io::Result<Option<PathBuf>> {
+        if self.data.is_some() {
+            return Ok(self.data);
+        }
+        match config::contact(&config::locate(self.config)) {
+            Ok(contact) => Ok(Some(contact.store)),
+            Err(faults) => {
+                faults.0.iter().try_for_each(|fault| writeln!(errors, "{fault}\n"))?;
+                writeln!(errors, "The data directory could not be learnt from there; --data names it directly.")?;
+                Ok(None)
+            }
+        }
+    }
 }
 
 /// Does what the verb says and gives the exit code.

@@ -2,10 +2,13 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::FutureExt;
+use tokio::time::Instant;
 
 use super::super::queue::Work;
+use crate::clock::Timestamp;
 use crate::event::{Delivery, Occasion};
 use crate::sink::{Cause, Failure, Outcome, Sink};
 use crate::store::SinkStore;
@@ -15,10 +18,15 @@ pub(super) struct Ended {
     pub(super) seq: u64,
     pub(super) number: u32,
     pub(super) outcome: Outcome,
+    /// How long the attempt took.
+    pub(super) took: Duration,
+    /// When the event was accepted; unknown for a replay, which says nothing about how fast deliveries are.
+    pub(super) accepted_at: Option<Timestamp>,
 }
 
 pub(super) async fn attempt(store: Arc<SinkStore>, sink: Arc<dyn Sink>, work: Work) -> Ended {
     let Work { seq, number, is_replay, claimed } = work;
+    let began = Instant::now();
     let occasion = if is_replay { Occasion::Replay } else { Occasion::Live };
     let tried = async {
         let claimed = match claimed {
@@ -26,13 +34,19 @@ pub(super) async fn attempt(store: Arc<SinkStore>, sink: Arc<dyn Sink>, work: Wo
             None => store.load(seq).await.ok()?,
         };
         Some(match claimed.content {
-            Ok((event, routes)) => deliver(&*sink, Delivery { event, routes, attempt: number, occasion }).await,
-            Err(reason) => Outcome::Reject { failure: Failure { cause: Cause::Invalid, status: None, detail: reason } },
+            Ok((event, routes)) => {
+                let accepted_at = Some(event.accepted_at).filter(|_| !is_replay);
+                (deliver(&*sink, Delivery { event, routes, attempt: number, occasion }).await, accepted_at)
+            }
+            Err(reason) => {
+                let failure = Failure { cause: Cause::Invalid, status: None, detail: reason };
+                (Outcome::Reject { failure }, None)
+            }
         })
     };
     // Without an outcome the store has stopped, and the process with it: this attempt was none.
-    let Some(outcome) = tried.await else { std::future::pending().await };
-    Ended { seq, number, outcome }
+    let Some((outcome, accepted_at)) = tried.await else { std::future::pending().await };
+    Ended { seq, number, outcome, took: began.elapsed(), accepted_at }
 }
 
 /// What comes of a delivery, a panic of the sink included.

@@ -6,6 +6,7 @@
 //! attempts, each a task of its own, so that one that panics is one failed attempt.
 
 mod attempt;
+mod show;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -25,7 +26,7 @@ use super::{Order, Setup, Shown};
 use crate::clock::Clock;
 use crate::config::{OnFull, SinkConfig, SinkName};
 use crate::metrics::SinkMetrics;
-use crate::sink::{Failure, Outcome, Sink};
+use crate::sink::{Failure, Sink};
 use crate::store::{Attempt, Change, End, Page, Paused, PausedBy, SinkStore, Stopped};
 use attempt::{Ended, attempt};
 
@@ -252,22 +253,13 @@ impl Group {
 
     fn settle(&mut self, ended: Ended) {
         let now = self.now();
-        let Ended { seq, number, outcome } = ended;
-        let sign = match &outcome {
-            Outcome::Delivered { .. } => Sign::Works,
-            Outcome::Retry { failure, .. } | Outcome::Reject { failure } => Sign::of(failure.cause),
-        };
-        self.note(seq, sign, now);
-        let verdict = judge(&self.config.retry, number, outcome, fastrand::f64());
-        let failure = match &verdict {
-            Verdict::Delivered { .. } => None,
-            Verdict::Again { failure, .. } | Verdict::Slow { failure, .. } => Some(failure),
-            Verdict::Pause { failure } | Verdict::GiveUp { failure } => Some(failure),
-        };
-        if let Some(failure) = failure {
+        self.count(&ended, now);
+        let Ended { seq, number, outcome, .. } = ended;
+        self.note(seq, outcome.failure(), now);
+        if let Some(failure) = outcome.failure() {
             self.record_failure(seq, number, failure, now);
         }
-        match verdict {
+        match judge(&self.config.retry, number, outcome, fastrand::f64()) {
             Verdict::Delivered { status } => self.queue.settle(seq, true, End::Delivered { status }, now),
             Verdict::Again { delay, .. } => self.queue.wait(seq, true, delay, now),
             Verdict::Slow { pause, .. } => {
@@ -308,12 +300,16 @@ impl Group {
         self.set_paused(Some(paused));
     }
 
-    fn note(&mut self, seq: u64, sign: Sign, now: Now) {
+    /// Tells the breaker how an attempt ended, and people if that changed anything.
+    fn note(&mut self, seq: u64, failure: Option<&Failure>, now: Now) {
         let was_open = self.gate.breaker_is_open();
+        let sign = failure.map_or(Sign::Works, |failure| Sign::of(failure.cause));
         self.gate.note(seq, sign, now.instant, fastrand::f64());
         match (was_open, self.gate.breaker_is_open()) {
             (false, true) => tracing::warn!(
                 sink = %self.name,
+                cause = failure.map(|failure| failure.cause.as_str()),
+                detail = failure.map(|failure| &*failure.detail),
                 "the sink fails for one delivery after the other: its breaker is open, one probe at a time goes through"
             ),
             (true, false) => tracing::info!(sink = %self.name, "the sink works again: its breaker is closed"),
@@ -322,7 +318,6 @@ impl Group {
     }
 
     fn record_failure(&mut self, seq: u64, number: u32, failure: &Failure, now: Now) {
-        self.metrics.failed_attempts.increment();
         tracing::debug!(
             sink = %self.name,
             sequence = seq,
@@ -343,14 +338,6 @@ impl Group {
     async fn record(&mut self) -> Result<(), Stopped> {
         let changes = self.queue.take_changes();
         if changes.is_empty() { Ok(()) } else { self.store.record(changes).await }
-    }
-
-    fn show(&self) {
-        self.metrics.waiting.set(self.queue.waiting_count() as u64);
-        self.metrics.held.set(self.queue.held_count() as u64);
-        self.metrics.in_flight.set(self.queue.in_flight_count() as u64);
-        self.metrics.breaker_open.set(self.gate.breaker_is_open().into());
-        self.metrics.paused.set(self.gate.paused().is_some().into());
     }
 
     fn wakes_at(&self) -> Instant {

@@ -129,6 +129,13 @@ impl World {
         self.started(&work);
     }
 
+    /// Whether it has failed for so long that its lane need not wait. A restart may also find a failing replay beside a
+    /// newer head that has blocked for long enough.
+    fn is_excused(&self, seq: u64) -> bool {
+        let blocked = |at: &Instant| self.now.instant.duration_since(*at) >= BLOCKING_MAX;
+        self.failed_at.get(&seq).is_some_and(|at| self.replayed.contains(&seq) || blocked(at))
+    }
+
     fn started(&mut self, work: &Work) {
         let lane = self.lane(work.seq);
         assert!(!self.done.contains(&work.seq), "{} is sent again after it was settled", work.seq);
@@ -137,12 +144,7 @@ impl World {
             let earlier = (1..work.seq).filter(|seq| !is_replay(seq) && !is_replay(&work.seq));
             let under_way = self.in_flight.iter().filter(|(_, other)| **other == lane).map(|(seq, _)| *seq);
             for other in earlier.filter(|seq| self.lane(*seq) == lane && !self.done.contains(seq)).chain(under_way) {
-                let is_excused = |seq: u64| {
-                    let failed = self.failed_at.get(&seq);
-                    // A restart may find a failing replay beside a newer head that has blocked for long enough.
-                    failed.is_some_and(|at| is_replay(&seq) || self.now.instant.duration_since(*at) >= BLOCKING_MAX)
-                };
-                let either = is_excused(other) || is_excused(work.seq);
+                let either = self.is_excused(other) || self.is_excused(work.seq);
                 assert!(either, "{} overtakes {other} of lane {lane}, or goes beside it", work.seq);
             }
         }

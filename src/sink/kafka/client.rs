@@ -77,7 +77,10 @@ impl Client {
     pub(super) async fn send(&self, record: &Record<'_>) -> Result<(), RDKafkaErrorCode> {
         let report = self.producer().send_result(record.to_future()).map_err(|(error, _)| code(&error))?;
         match timeout(self.timeout + GRACE, report).await {
-            Ok(Ok(Ok(_delivered))) => Ok(()),
+            Ok(Ok(Ok(_delivered))) => {
+                self.reports.confirmed();
+                Ok(())
+            }
             Ok(Ok(Err((error, _)))) => Err(code(&error)),
             Ok(Err(_cancelled)) => Err(RDKafkaErrorCode::DestroyBroker),
             Err(_) => Err(RDKafkaErrorCode::OperationTimedOut),
@@ -104,9 +107,9 @@ impl Client {
         self.producer().purge(PurgeConfig::default().queue().inflight());
     }
 
-    /// What the client last complained of, if that was after `began`.
-    pub(super) fn trouble_since(&self, began: Instant) -> Option<Trouble> {
-        self.reports.trouble().filter(|trouble| trouble.at >= began)
+    /// What the client complained of that may explain the failure of an attempt that began then.
+    pub(super) fn trouble_of(&self, began: Instant) -> Option<Trouble> {
+        self.reports.trouble_of(began)
     }
 
     /// What the cluster says about a topic that could explain why nothing is confirmed. Many may ask at once: one look

@@ -1,6 +1,7 @@
 //! What librdkafka tells beside the fate of records: errors of connections, its log, and that it needs a token.
 
 use std::error::Error;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -33,6 +34,8 @@ pub(super) struct Reports {
     brokers: String,
     secrets: Vec<SecretString>,
     last: Mutex<Option<Trouble>>,
+    /// Since a record was confirmed.
+    is_troubled: AtomicBool,
     logged: Mutex<Option<(RDKafkaErrorCode, Instant)>>,
 }
 
@@ -58,12 +61,23 @@ impl Reports {
             brokers: connection.brokers.join(","),
             secrets: secrets.collect(),
             last: Mutex::default(),
+            is_troubled: AtomicBool::default(),
             logged: Mutex::default(),
         }
     }
 
-    pub(super) fn trouble(&self) -> Option<Trouble> {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// What it complained of since `began`; or before, if nothing was confirmed since then: librdkafka tells the same
+    /// again only after a while.
+    pub(super) fn trouble_of(&self, began: Instant) -> Option<Trouble> {
+        let last = self.last.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        last.filter(|trouble| trouble.at >= began || self.is_troubled.load(Ordering::Relaxed))
+    }
+
+    /// A record was confirmed. Costs a look where all is well.
+    pub(super) fn confirmed(&self) {
+        if self.is_troubled.load(Ordering::Relaxed) {
+            self.is_troubled.store(false, Ordering::Relaxed);
+        }
     }
 
     /// librdkafka keeps secrets out of its messages; this holds even where it does not.
@@ -72,9 +86,10 @@ impl Reports {
         self.secrets.iter().fold(text.to_owned(), hide)
     }
 
-    fn note(&self, code: RDKafkaErrorCode, reason: &str) {
+    pub(super) fn note(&self, code: RDKafkaErrorCode, reason: &str) {
         let reason = self.without_secrets(reason);
         self.log(code, &reason);
+        self.is_troubled.store(true, Ordering::Relaxed);
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         // It only sums up what was told about each broker, and that says why.
         if code != RDKafkaErrorCode::AllBrokersDown || last.is_none() {

@@ -103,7 +103,7 @@ impl Kafka {
     }
 
     async fn judge(&self, code: RDKafkaErrorCode, client: &Client, record: &Record<'_>, began: Instant) -> Outcome {
-        let trouble = client.trouble_since(began);
+        let trouble = client.trouble_of(began);
         let is_open = code == RDKafkaErrorCode::MessageTimedOut && trouble.as_ref().is_none_or(|it| !it.is_definite());
         let finding = if is_open { client.look_at(&record.topic).await } else { None };
         let connection = self.producers.connection();

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::backoff::Backoff;
-use crate::config::{PushDown, Secret, SourceConfig, Subscription};
+use crate::config::{PushDown, RestConfig, Secret, SourceConfig, Subscription};
 use crate::emulator::{BadKey, Closing, Emulator, Fault, Refusal, Settings};
 use crate::event::{Network, Stream};
 use crate::lifecycle::Lifecycle;
@@ -46,6 +46,7 @@ fn config(emulator: &Emulator) -> SourceConfig {
         silence_timeout: Duration::from_secs(60),
         push_down: PushDown::Packages,
         ca_file: None,
+        rest: RestConfig { url: Url::parse(&emulator.rest_url()).unwrap(), requests_per_minute: 60 },
     }
 }
 
@@ -101,7 +102,7 @@ async fn events_arrive_as_sent_and_everything_else_is_skipped() {
         rig.expect(text).await;
     }
     let counts = &rig.metrics.source;
-    assert_eq!((counts.messages.value(), counts.ignored_texts.value(), counts.connected.value()), (4, 4, 1));
+    assert_eq!((counts.messages.value(), counts.ignored_texts.value(), counts.connected()), (4, 4, 1));
     assert!(counts.pings.value() >= 2);
 }
 
@@ -205,7 +206,7 @@ async fn the_drain_says_goodbye_and_hands_over_what_was_sent() {
     assert_eq!(count, 32);
     assert_eq!(rig.lifecycle.failure(), None);
     assert_eq!(rig.emulator.until(|tally| tally.connected == 0).await.goodbyes, [1005]);
-    assert_eq!(rig.metrics.source.connected.value(), 0);
+    assert_eq!(rig.metrics.source.connected(), 0);
 }
 
 /// What was logged on this thread.

@@ -34,7 +34,8 @@ async fn pipe(capacity: usize) -> Pipe {
     let server = WebSocketStream::from_raw_socket(far, Role::Server, None).await;
     let (sender, messages) = mpsc::channel(capacity);
     let metrics = Metrics::new([]);
-    let outlet = Outlet { stream: Stream::NftTokens, messages: sender, metrics: Arc::clone(&metrics) };
+    let row = metrics.source.add(Stream::NftTokens.as_str(), String::new());
+    let outlet = Outlet { stream: Stream::NftTokens, messages: sender, metrics: Arc::clone(&metrics), row };
     Pipe { connection: Connection::new(client, outlet), server, messages, metrics }
 }
 

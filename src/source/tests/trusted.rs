@@ -13,7 +13,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
 
-use crate::config::{PushDown, Secret, SourceConfig, Subscription};
+use crate::config::{PushDown, RestConfig, Secret, SourceConfig, Subscription};
 use crate::emulator::{Emulator, Settings};
 use crate::event::{Network, Stream};
 use crate::lifecycle::Lifecycle;
@@ -56,6 +56,7 @@ fn config(address: SocketAddr, ca_file: Option<&Path>) -> SourceConfig {
         silence_timeout: Duration::from_secs(60),
         push_down: PushDown::Packages,
         ca_file: ca_file.map(Path::to_owned),
+        rest: RestConfig { url: Url::parse("https://api.example").unwrap(), requests_per_minute: 60 },
     }
 }
 

@@ -8,6 +8,7 @@
 //! A replay makes a delivery wait that is over: due at once, with the event id it always had. Nothing is replayed that
 //! is pending (waiting, held, under way or not reached yet), or that was delivered, unless that is asked for.
 
+mod door;
 mod order;
 mod row;
 mod step;

@@ -157,33 +157,47 @@ impl Step {
         now: Timestamp,
     ) -> rusqlite::Result<(Job, Handed)> {
         let mut job = self.job.clone();
-        let mut handed = Handed::new();
         if job.number == 0 {
-            return Ok((job.begin(connection)?, handed));
+            return Ok((job.begin(connection)?, Handed::new()));
         }
         if job.is_running() {
-            job.counts.add(self.page.counts);
-            let judge = Judge { connection, served };
-            for row in &self.page.rows {
-                let verdict = judge.judge(&job.order, row)?;
-                job.counts.note(verdict);
-                job.counts.superseded += u64::from(row.is_superseded);
-                if verdict == Verdict::Do {
-                    let replay = row.carry_out(connection, &job.order, now)?;
-                    handed.extend(replay.map(|replay| (row.sink, replay)));
-                }
-            }
-            job.cursor = self.page.cursor;
-            let ended = match &job.order {
-                Order::DropParked { sink } => Parked { connection, served }.drop_some(sink, &mut job.counts)?,
-                _ => self.page.is_last.then_some(JobState::Done),
-            };
-            if let Some(state) = ended {
-                job = job.ended(state, now);
-            }
+            let handed = self.work(connection, served, now, &mut job)?;
+            job.write(connection)?;
+            return Ok((job, handed));
         }
         job.write(connection)?;
-        Ok((job, handed))
+        Ok((job, Handed::new()))
+    }
+
+    /// Works through the page, and moves the job on.
+    fn work(
+        &self,
+        connection: &Connection,
+        served: &[SinkId],
+        now: Timestamp,
+        job: &mut Job,
+    ) -> rusqlite::Result<Handed> {
+        let mut handed = Handed::new();
+        let judge = Judge { connection, served };
+        job.counts.add(self.page.counts);
+        for row in &self.page.rows {
+            let verdict = judge.judge(&job.order, row)?;
+            job.counts.note(verdict);
+            job.counts.superseded += u64::from(row.is_superseded);
+            if verdict == Verdict::Do {
+                let replay = row.carry_out(connection, &job.order, now)?;
+                handed.extend(replay.map(|replay| (row.sink, replay)));
+            }
+        }
+        job.cursor = self.page.cursor;
+        let ended = match &job.order {
+            Order::DropParked { sink } => Parked { connection, served }.drop_some(sink, &mut job.counts)?,
+            _ => self.page.is_last.then_some(JobState::Done),
+        };
+        if let Some(state) = ended {
+            (job.state, job.ended_at_ms) = (state, Some(now.0));
+        }
+        Ok(handed)
     }
 
     pub(in crate::store) fn replay_bytes(&self) -> impl Iterator<Item = (SinkId, u64)> {

@@ -11,7 +11,7 @@ use rusqlite::{Connection, params};
 use super::Cursor;
 use crate::store::SinkId;
 use crate::store::dead::DeadLetter;
-use crate::store::format::Batch;
+use crate::store::format::{Batch, Record};
 
 const LETTERS_MAX: u64 = 100_000;
 
@@ -66,13 +66,15 @@ impl Superseded {
         let mut rows = statement.query([from])?;
         while let Some(row) = rows.next()? {
             let Ok(batch) = Batch::decode(row.get(0)?, row.get_ref(1)?.as_blob()?) else { continue };
-            for (seq, record) in batch.numbered() {
-                for target in &record.targets {
-                    self.newest.entry((target.sink, record.lane)).and_modify(|newest| *newest = seq.max(*newest));
-                }
-            }
+            batch.numbered().for_each(|(seq, record)| self.take(seq, record));
             self.read_to = self.read_to.max(batch.last() + 1);
         }
         Ok(())
+    }
+
+    fn take(&mut self, seq: u64, record: &Record) {
+        for target in &record.targets {
+            self.newest.entry((target.sink, record.lane)).and_modify(|newest| *newest = seq.max(*newest));
+        }
     }
 }

@@ -214,13 +214,10 @@ impl Survey {
                 page.cursor.seq = page.cursor.seq.max(first);
                 continue;
             };
-            if choice.means_time(accepted_at.0) {
-                let Ok(batch) = Batch::decode(first, row) else { continue };
-                let look = Look { job, choice, sink, route, max };
-                if !self.take(&look, &batch, &mut page)? {
-                    page.is_last = false;
-                    break;
-                }
+            let look = Look { job, choice, sink, route, max };
+            if choice.means_time(accepted_at.0) && !self.take(&look, first, row, &mut page)? {
+                page.is_last = false;
+                break;
             }
             page.cursor.seq = page.cursor.seq.max(end);
             // A batch that is not looked into counts little.
@@ -234,7 +231,8 @@ impl Survey {
     }
 
     /// Takes what is meant of a batch; false if the page is full before it ends.
-    fn take(&self, look: &Look<'_>, batch: &Batch, page: &mut Page) -> rusqlite::Result<bool> {
+    fn take(&self, look: &Look<'_>, first: u64, row: &[u8], page: &mut Page) -> rusqlite::Result<bool> {
+        let Ok(batch) = Batch::decode(first, row) else { return Ok(true) };
         let from = page.cursor.seq;
         let mut bytes: usize = page.rows.iter().map(|row| row.body_bytes as usize).sum();
         for (seq, record) in batch.numbered().filter(|(seq, _)| *seq > from && *seq <= look.job.last) {
@@ -247,7 +245,7 @@ impl Survey {
             if !look.choice.means(record.id, record.stream) || !look.route.is_none_or(by_route) {
                 continue;
             }
-            if let Some(candidate) = self.stored(look, batch, seq, record)? {
+            if let Some(candidate) = self.stored(look, &batch, seq, record)? {
                 bytes += candidate.body_bytes as usize;
                 page.rows.push(candidate);
             }

@@ -170,7 +170,7 @@ async fn a_job_goes_on_after_a_crash_where_its_last_step_was() {
     let found: Vec<_> = fixture.queues[0].found.waiting.iter().map(|waiting| waiting.seq).collect();
     assert_eq!(found, [1, 2], "what was replayed is found waiting");
     let jobs = fixture.store.survey().unwrap().jobs().unwrap();
-    assert_eq!(jobs, [job.clone()]);
+    assert_eq!(jobs, std::slice::from_ref(&job));
     let job = go_on(&fixture, job, 1, 99).await;
     assert_eq!((job.counts.done, taken(&fixture.queues[0])), (4, vec![3, 4]));
     fixture.close().await;

@@ -5,14 +5,13 @@ mod pages;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
 use rusqlite::{Connection, params};
 
-pub(crate) use pages::{LetterPage, Position};
+pub(crate) use pages::Position;
 
 use super::dead::DeadLetter;
 use super::error::OpenError;
@@ -67,6 +66,11 @@ pub(crate) struct Listed {
     pub(crate) facts: Option<Facts>,
 }
 
+/// The dead letters in the directory of a relay, running or not. Reads only.
+pub(crate) fn dead_letters(directory: &Path) -> Result<DeadLetters, OpenError> {
+    DeadLetters::open(directory)
+}
+
 impl DeadLetters {
     pub(super) fn open(directory: &Path) -> Result<Self, OpenError> {
         Ok(Self { connection: schema::open_to_look(directory)? })
@@ -102,14 +106,6 @@ impl DeadLetters {
             }
         }
         Ok(listed)
-    }
-
-    /// How many there are, by sink.
-    pub(crate) fn counts(&self) -> rusqlite::Result<BTreeMap<SinkName, u64>> {
-        let sql = "SELECT text, letters FROM letter_count JOIN name ON name.number = letter_count.sink";
-        let mut statement = self.connection.prepare_cached(sql)?;
-        let counts = statement.query_map([], |row| Ok((SinkName(row.get::<_, String>(0)?.into()), row.get(1)?)))?;
-        counts.collect()
     }
 
     /// The failed attempts of a letter, oldest first, those of replays among them.

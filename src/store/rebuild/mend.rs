@@ -123,11 +123,8 @@ impl Mending<'_, '_> {
     fn orphans(&mut self) -> rusqlite::Result<()> {
         let mut recorded = Ranges::default();
         for_batches_from(self.transaction.connection(), 0, |_, batch| {
-            for (seq, record) in batch.iter().flat_map(Batch::numbered) {
-                if !records::is_lost(record) {
-                    recorded.push(seq);
-                }
-            }
+            let kept = batch.iter().flat_map(Batch::numbered).filter(|(_, record)| !records::is_lost(record));
+            kept.for_each(|(seq, _)| recorded.push(seq));
         })?;
         let orphans: Vec<u64> = self.seen.bodies.iter().filter(|seq| !recorded.contains(*seq)).collect();
         for seq in orphans {
@@ -147,10 +144,8 @@ impl Mending<'_, '_> {
         let mut remedies = Vec::new();
         for_batches_from(self.transaction.connection(), 0, |_, batch| {
             for (seq, record) in batch.iter().flat_map(Batch::numbered) {
-                for target in &record.targets {
-                    let remedy = self.remedy(seq, record, target.sink);
-                    remedies.extend(remedy.map(|remedy| (target.sink, seq, remedy)));
-                }
+                let found = record.targets.iter().map(|target| (target.sink, self.remedy(seq, record, target.sink)));
+                remedies.extend(found.filter_map(|(sink, remedy)| Some((sink, seq, remedy?))));
             }
         })?;
         Ok(remedies)

@@ -117,9 +117,8 @@ impl Pages {
         for kind in own.into_iter().chain(others) {
             let mut has_any = false;
             for cell in kind.cells(page, number) {
-                if let Some(payload) = self.payload(page, &cell)? {
-                    has_any |= show(cell.rowid, &payload);
-                }
+                let payload = self.payload(page, &cell)?;
+                has_any |= payload.is_some_and(|payload| show(cell.rowid, &payload));
             }
             if has_any {
                 break;

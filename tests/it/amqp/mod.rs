@@ -39,7 +39,7 @@ impl Stage {
     fn configure(&self, source: &str, amqp: &str, more: &str) -> PathBuf {
         let text = format!(
             "source: {{ network: testnet, api_key: emulator-key, url: \"{source}\" }}\n\
-             store: {{ path: \"{}\" }}\n\
+             store: {{ path: \"{}\" }}\nadmin: {{ listen: \"127.0.0.1:0\" }}\n\
              sinks:\n  bus:\n    amqp: {{ {amqp} }}\n    retry: {{ schedule: [{}], jitter: 0 }}\n{more}\
              routes: {{ all: {{ match: all, sinks: [bus] }} }}\n",
             self.scene.data().display(),

@@ -17,7 +17,7 @@ use crate::servers::kafka::{Kafka, Record};
 fn configure(scene: &Scene, source: &str, more: &str, names: &[&str], sinks: &str) -> PathBuf {
     let text = format!(
         "source: {{ network: testnet, api_key: emulator-key, url: \"{source}\", persistent_session: kafka }}\n\
-         store: {{ path: \"{}\" }}\n{more}\nsinks:\n{sinks}\n\
+         store: {{ path: \"{}\" }}\nadmin: {{ listen: \"127.0.0.1:0\" }}\n{more}\nsinks:\n{sinks}\n\
          routes:\n  all: {{ match: all, sinks: [{}] }}\n",
         scene.data().display(),
         names.join(", "),

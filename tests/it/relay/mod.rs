@@ -3,6 +3,7 @@
 //! Each test has a [`Scene`] of its own: a directory, free ports, and processes that end with it. Nothing here sleeps
 //! for a fixed time: [`until`] polls what can be observed, with a deadline.
 
+mod admin;
 mod disk;
 mod faults;
 mod formats;
@@ -12,6 +13,7 @@ pub(crate) mod listener;
 mod operate;
 pub(crate) mod oracle;
 mod order;
+mod ownership;
 mod real;
 mod reload;
 mod start;

@@ -221,10 +221,11 @@ async fn a_paused_sink_stays_paused_over_a_kill_and_is_tested_and_resumed() {
     let said = stage.says(&config, &["sinks", "pause", "sink", "--reason", "works at the receiver"]).await;
     assert!(said.starts_with("The sink `sink` is paused."), "{said}");
     relay.logs("works at the receiver").await;
+    // What is in the socket at a kill is promised by nobody.
+    until("all is stored", || stage.database().newest() == u64::from(EVENTS)).await;
     relay.kill().await;
     let tried = sink.count(|_| true);
     let mut relay = stage.relay(&config, 2, "").await;
-    until("all is stored", || stage.database().newest() == u64::from(EVENTS)).await;
     let failed = stage.run(&config, &["sinks", "test", "sink"]).await;
     let said = String::from_utf8_lossy(&failed.stdout).into_owned();
     assert!(failed.status.code() == Some(1) && said.contains("status 500"), "{said}");
@@ -238,6 +239,25 @@ async fn a_paused_sink_stays_paused_over_a_kill_and_is_tested_and_resumed() {
     assert!(said.contains("by operator: works at the receiver"), "{said}");
     until("all arrives", || numbers(&sink.arrivals()).is_superset(&all())).await;
     assert_eq!(stage.database().newest(), u64::from(EVENTS), "a test is no event");
+    relay.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sink_that_is_gone_keeps_its_events_until_it_is_resumed() {
+    let (stage, well, gone) = (Stage::new().await, Listener::start().await, Listener::answering(|_| 410).await);
+    let config = stage.configure(&[("well", well.url(), ""), ("gone", gone.url(), "    concurrency: 1\n")]);
+    let mut relay = stage.relay(&config, 1, "").await;
+    relay.logs("the destination says that it is gone for good (410): the sink is paused and keeps its events").await;
+    until("the other sink has everything", || numbers(&well.arrivals()).is_superset(&all())).await;
+    relay.stop().await;
+    gone.answer(|_| 204);
+    let mut relay = stage.relay(&config, 2, "").await;
+    relay.logs("the sink is still paused").await;
+    let said = stage.says(&config, &["sinks", "resume", "gone"]).await;
+    assert!(said.contains("by destination"), "{said}");
+    assert_eq!(gone.count(|arrival| !arrival.is_received()), 1, "not asked again");
+    until("it gets its events", || gone.received() == all().len()).await;
+    assert_eq!(gone.count(|arrival| arrival.is_received() && arrival.attempt != 1), 0, "a 410 costs no attempt");
     relay.stop().await;
 }
 

@@ -97,30 +97,3 @@ async fn a_dead_sink_expires_its_oldest_and_disturbs_nobody() {
     let findings = check_sink("dead", &sent, &dead.arrivals(), &owed);
     assert_eq!(findings.received + expired.len(), COUNT, "delivered or expired, and never both");
 }
-
-#[tokio::test]
-async fn a_sink_that_is_gone_is_paused_and_keeps_its_events() {
-    const COUNT: usize = 40;
-    let scene = Scene::new();
-    let (_emulator, url) = scene.emulator(&["--rate", "0", "--count", &COUNT.to_string()]).await;
-    let (well, gone) = (Listener::start().await, Listener::answering(|_| 410).await);
-    let one = "    concurrency: 1\n";
-    let config = scene.configure(&Setup {
-        source: &format!("url: \"{url}\""),
-        streams: NFT_TOKENS,
-        more: "",
-        sinks: &[("well", well.url(), ""), ("gone", gone.url(), one)],
-    });
-
-    let mut relay = scene.relay(&config);
-    relay.logs("the destination says that it is gone for good (410): the sink is paused and keeps its events").await;
-    until("the other sink has everything", || well.received() == COUNT).await;
-    assert_eq!(gone.arrivals().len(), 1, "not asked again");
-    relay.stop().await;
-
-    gone.answer(|_| 204);
-    let mut relay = scene.relay_in_life(&config, 2, "");
-    until("it gets its events after a restart", || gone.received() == COUNT).await;
-    assert_eq!(gone.count(|arrival| arrival.is_received() && arrival.attempt != 1), 0, "a 410 costs no attempt");
-    relay.stop().await;
-}

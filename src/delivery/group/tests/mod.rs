@@ -24,7 +24,7 @@ use crate::clock;
 use crate::config::{BacklogConfig, Format, Ordering, RetryConfig, Schedule, SinkKind};
 use crate::event::Delivery;
 use crate::lifecycle::Task;
-use crate::sink::Cause;
+use crate::sink::{Cause, Outcome};
 use crate::store::tests::{Fixture, candidate, settings};
 use crate::store::{LetterFilter, dead_letters};
 

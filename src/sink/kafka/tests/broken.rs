@@ -5,6 +5,7 @@ use rdkafka::mocking::MockCluster;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
 use super::*;
+use crate::sink::kafka::context::Reports;
 use crate::sink::tests::delivery;
 
 #[test]
@@ -32,4 +33,17 @@ async fn after_a_fatal_error_a_new_producer_delivers() {
     let second = sink.producers.client(Kind::Batched).await.ok().unwrap();
     assert!(!Arc::ptr_eq(&first, &second));
     assert_eq!(sink.deliver(&delivery).await, Outcome::Delivered { status: None });
+}
+
+/// librdkafka tells the same complaint again only after half a minute: attempts that began in between have it too.
+#[test]
+fn a_complaint_explains_failures_until_a_record_is_confirmed() {
+    let reports = Reports::new(&connection("one:9092"));
+    reports.note(RDKafkaErrorCode::BrokerTransportFailure, "Connection refused");
+    let began = Instant::now();
+    assert_eq!(reports.trouble_of(began).unwrap().reason, "Connection refused");
+    reports.confirmed();
+    assert!(reports.trouble_of(began).is_none());
+    reports.note(RDKafkaErrorCode::BrokerTransportFailure, "Connection refused");
+    assert!(reports.trouble_of(began).is_some());
 }

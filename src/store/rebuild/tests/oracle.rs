@@ -87,9 +87,8 @@ pub(super) fn pending(rows: &Rows) -> BTreeSet<(i64, i64)> {
                 let low = &rows[&("cursor".to_owned(), vec![sink])];
                 let low: i64 = String::from_utf8_lossy(low).trim().parse().unwrap();
                 let is_fresh = seq > low && !has("settled", sink, seq);
-                if is_fresh || has("waiting", sink, seq) || has("held", sink, seq) {
-                    pending.insert((sink, seq));
-                }
+                let is_pending = is_fresh || has("waiting", sink, seq) || has("held", sink, seq);
+                pending.extend(is_pending.then_some((sink, seq)));
             }
         }
     }

@@ -2,11 +2,19 @@
 //!
 //! Every value is a count of things since the process started, or a present amount. Nothing here blocks or allocates.
 
+mod histogram;
+mod sink;
+mod source;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+pub(crate) use histogram::Histogram;
+pub(crate) use sink::{Failed, SinkMetrics};
+pub(crate) use source::{ConnectionMetrics, SourceMetrics};
+
+use crate::clock::Timestamp;
 use crate::config::{SinkConfig, SinkName};
 
 /// A count that only grows.
@@ -49,62 +57,15 @@ impl Gauge {
     pub(crate) fn value(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
-}
 
-/// How long things took: a count for each upper bound of [`BUCKETS`], and their sum.
-#[derive(Debug, Default)]
-pub(crate) struct Histogram {
-    /// Not cumulated; one more than there are bounds.
-    counts: [AtomicU64; BUCKETS.len() + 1],
-    micros: AtomicU64,
-}
-
-/// From a fast commit to a delivery that a night of repairs held up; about half a decade apart.
-pub(crate) const BUCKETS: [Duration; 14] = [
-    Duration::from_millis(1),
-    Duration::from_micros(2_500),
-    Duration::from_millis(5),
-    Duration::from_millis(10),
-    Duration::from_millis(25),
-    Duration::from_millis(50),
-    Duration::from_millis(100),
-    Duration::from_millis(250),
-    Duration::from_secs(1),
-    Duration::from_secs(5),
-    Duration::from_secs(30),
-    Duration::from_secs(5 * 60),
-    Duration::from_secs(60 * 60),
-    Duration::from_secs(12 * 60 * 60),
-];
-
-impl Histogram {
-    pub(crate) fn observe(&self, duration: Duration) {
-        let bucket = BUCKETS.partition_point(|bound| *bound < duration);
-        // There is one more bucket than bounds.
-        if let Some(count) = self.counts.get(bucket) {
-            count.fetch_add(1, Ordering::Relaxed);
-        }
-        let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
-        self.micros.fetch_add(micros, Ordering::Relaxed);
+    /// A moment; [`Self::moment`] reads it.
+    pub(crate) fn set_moment(&self, at: Option<Timestamp>) {
+        self.set(at.map_or(0, |at| at.0));
     }
 
-    /// How many took at most each bound, then how many there are.
-    pub(crate) fn cumulated(&self) -> ([(Duration, u64); BUCKETS.len()], u64) {
-        let mut sum = 0;
-        let mut counts = self.counts.iter().map(|count| {
-            sum += count.load(Ordering::Relaxed);
-            sum
-        });
-        let buckets = BUCKETS.map(|bound| (bound, counts.next().unwrap_or_default()));
-        (buckets, counts.next().unwrap_or_default())
-    }
-
-    pub(crate) fn sum(&self) -> Duration {
-        Duration::from_micros(self.micros.load(Ordering::Relaxed))
-    }
-
-    pub(crate) fn count(&self) -> u64 {
-        self.cumulated().1
+    /// The moment that was set, if one was.
+    pub(crate) fn moment(&self) -> Option<Timestamp> {
+        Some(Timestamp(self.value())).filter(|at| at.0 > 0)
     }
 }
 
@@ -141,35 +102,36 @@ impl About {
     }
 }
 
-/// The connections to CSPR.cloud, all streams together.
-#[derive(Debug, Default)]
-pub(crate) struct SourceMetrics {
-    /// Connections that are up now.
-    pub(crate) connected: Gauge,
-    /// Handshakes that succeeded.
-    pub(crate) connects: Counter,
-    /// Handshakes that failed and connections that ended.
-    pub(crate) disconnects: Counter,
-    /// Messages that look like events.
-    pub(crate) messages: Counter,
-    /// Text `Ping` keep-alives.
-    pub(crate) pings: Counter,
-    /// Other texts that are not JSON objects.
-    pub(crate) ignored_texts: Counter,
-    /// Messages or frames over the size limit; each also ended its connection.
-    pub(crate) too_large: Counter,
-    /// Connections ended since the peer broke the protocol, invalid UTF-8 included.
-    pub(crate) protocol_errors: Counter,
-}
-
 /// New configurations while the relay runs.
 #[derive(Debug, Default)]
 pub(crate) struct ReloadMetrics {
     pub(crate) done: Counter,
     /// Refused, for their faults or since they need a restart.
     pub(crate) refused: Counter,
-    /// 1 while the newest configuration was refused and an older one is at work.
-    pub(crate) is_stale: Gauge,
+    /// The newest one, and why it was refused if it was: then an older one is at work.
+    last: Mutex<Option<Reload>>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Reload {
+    pub(crate) at: Timestamp,
+    pub(crate) refused: Option<String>,
+}
+
+impl ReloadMetrics {
+    pub(crate) fn note(&self, reload: Reload) {
+        if reload.refused.is_some() { &self.refused } else { &self.done }.increment();
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(reload);
+    }
+
+    pub(crate) fn last(&self) -> Option<Reload> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether the newest configuration was refused.
+    pub(crate) fn is_stale(&self) -> bool {
+        self.last().is_some_and(|reload| reload.refused.is_some())
+    }
 }
 
 /// What became of the messages.
@@ -204,32 +166,6 @@ pub(crate) struct StoreMetrics {
     pub(crate) intake_waits: Gauge,
 }
 
-/// One sink.
-#[derive(Debug, Default)]
-pub(crate) struct SinkMetrics {
-    pub(crate) delivered: Counter,
-    /// Attempts that did not end in a delivery.
-    pub(crate) failed_attempts: Counter,
-    pub(crate) dead: Counter,
-    /// Dropped by the backlog policy.
-    pub(crate) expired: Counter,
-    /// Deliveries accepted for this sink by this process.
-    pub(crate) obligations: Counter,
-    /// Deliveries that are not settled.
-    pub(crate) pending: Gauge,
-    /// Their bytes.
-    pub(crate) pending_bytes: Gauge,
-    /// Of these: failed at least once and due later.
-    pub(crate) waiting: Gauge,
-    /// Of these: behind a waiting one of their lane.
-    pub(crate) held: Gauge,
-    pub(crate) in_flight: Gauge,
-    /// 1 while the breaker is open or probing.
-    pub(crate) breaker_open: Gauge,
-    /// 1 while nothing is attempted because the destination is gone (410).
-    pub(crate) paused: Gauge,
-}
-
 impl Metrics {
     /// Metrics with a row for each of `sinks`.
     pub(crate) fn new<'a>(sinks: impl IntoIterator<Item = &'a SinkName>) -> Arc<Self> {
@@ -261,22 +197,5 @@ impl Metrics {
 
     pub(crate) fn remove_sink(&self, name: &SinkName) {
         self.sinks.write().unwrap_or_else(PoisonError::into_inner).remove(name);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_histogram_counts_each_value_once_below_all_bounds_that_it_does_not_pass() {
-        let histogram = Histogram::default();
-        let day = Duration::from_secs(24 * 60 * 60);
-        for duration in [Duration::ZERO, Duration::from_millis(1), Duration::from_micros(1_001), day] {
-            histogram.observe(duration);
-        }
-        let (buckets, count) = histogram.cumulated();
-        assert_eq!((buckets[0].1, buckets[1].1, buckets[BUCKETS.len() - 1].1, count), (2, 3, 3, 4));
-        assert_eq!(histogram.sum(), day + Duration::from_micros(2_001));
     }
 }

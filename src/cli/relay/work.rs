@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::Relay;
+use super::Client;
 use crate::admin::{CountsView, Forecast, JobView, OrderRequest};
 
 /// How often a job is asked after.
@@ -38,13 +38,13 @@ pub(in crate::cli) struct Words {
 
 /// Does what `how` says and gives the exit code.
 pub(in crate::cli) async fn run(
-    relay: &Relay,
+    relay: &Client,
     order: OrderRequest,
     words: Words,
     how: &How,
     out: &mut impl Write,
 ) -> anyhow::Result<u8> {
-    let forecast: Forecast = relay.post("/api/v1/jobs/dry-run", &order).await?;
+    let forecast: Forecast = relay.post(&["jobs", "dry-run"], &order).await?;
     if !how.yes {
         if how.json {
             writeln!(out, "{}", serde_json::to_string(&forecast)?)?;
@@ -53,7 +53,7 @@ pub(in crate::cli) async fn run(
         }
         return Ok(0);
     }
-    let mut job: JobView = relay.post("/api/v1/jobs", &order).await?;
+    let mut job: JobView = relay.post(&["jobs"], &order).await?;
     if !how.json {
         let number = job.number;
         writeln!(out, "Job {number} is at work; `cspr-relay jobs cancel {number}` ends it where it is.")?;
@@ -71,7 +71,7 @@ pub(in crate::cli) async fn run(
 }
 
 /// Waits for the end of a job, with a bar if somebody looks.
-async fn watch(relay: &Relay, mut job: JobView, length: u64, is_json: bool) -> anyhow::Result<JobView> {
+async fn watch(relay: &Client, mut job: JobView, length: u64, is_json: bool) -> anyhow::Result<JobView> {
     let is_seen = std::io::stderr().is_terminal() && !is_json;
     let target = if is_seen { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
     let bar = ProgressBar::with_draw_target(Some(length), target);
@@ -80,7 +80,7 @@ async fn watch(relay: &Relay, mut job: JobView, length: u64, is_json: bool) -> a
     }
     while job.state == "running" {
         tokio::time::sleep(LOOK).await;
-        job = relay.get(&format!("/api/v1/jobs/{}", job.number)).await?;
+        job = relay.get(&["jobs", &job.number.to_string()]).await?;
         bar.set_length(length.max(job.counts.matched));
         bar.set_position(job.counts.matched);
     }

@@ -1,0 +1,189 @@
+//! CSPR.cloud's REST API: one client for whatever the stream alone cannot tell.
+//!
+//! What it promises: never more requests in a minute than `source.rest.requests_per_minute`; every request ends within
+//! a time limit; a server that is busy, slow or down is asked again a few times, as late as it says; nothing that it
+//! returns makes its way into a message but numbers and the documented words, since a gateway was seen that echoes the
+//! key. What it does not do: remember across restarts how much was asked.
+
+mod answer;
+mod quota;
+#[cfg(test)]
+mod tests;
+mod walk;
+
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
+use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue, USER_AGENT};
+use reqwest::{Certificate, Client, Response, StatusCode, Url};
+use secrecy::ExposeSecret;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use tokio::time::sleep;
+
+pub(crate) use answer::RestError;
+pub(crate) use walk::Walked;
+
+use super::retry::Trouble;
+use crate::backoff::Backoff;
+use crate::config::{Secret, SourceConfig};
+use quota::Quota;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// An answer beyond this is no page of 250 rows.
+const ANSWER_BYTES_MAX: usize = 16 << 20;
+/// How often a request is made before its failure is the caller's.
+const TRIES_MAX: u32 = 5;
+/// A server that wants to be left alone for longer than this gets no further try.
+const WAIT_MAX: Duration = Duration::from_secs(120);
+const BACKOFF: Backoff = Backoff { first: Duration::from_secs(1), cap: Duration::from_secs(20) };
+/// The most that the service gives in one page.
+const PAGE_SIZE: usize = 250;
+
+/// How many tokens of a package somebody owns.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub(crate) struct Ownership {
+    pub(crate) contract_package_hash: String,
+    pub(crate) owner_hash: String,
+    /// 0: an account; 1: a contract.
+    pub(crate) owner_type: Option<u8>,
+    pub(crate) tokens_number: u64,
+}
+
+/// Whose ownerships are asked for; hashes without prefix.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Ownerships {
+    Package(String),
+    Owner(String),
+    /// The one row of an owner in a package, if there is one.
+    OwnerInPackage {
+        owner: String,
+        package: String,
+    },
+}
+
+/// The client. It keeps connections open and counts its requests, so one serves the whole process.
+#[derive(Debug)]
+pub(crate) struct Rest {
+    base: Url,
+    api_key: Secret,
+    http: Client,
+    quota: Quota,
+    backoff: Backoff,
+}
+
+#[derive(Debug, Deserialize)]
+struct Page<T> {
+    data: Vec<T>,
+    // Some endpoints are documented without the counters.
+    item_count: Option<u64>,
+    page_count: Option<u64>,
+}
+
+impl Rest {
+    /// Everything that can be wrong in the configuration is found here; nothing is asked yet.
+    pub(crate) fn new(source: &SourceConfig) -> anyhow::Result<Self> {
+        let mut http = Client::builder()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .timeout(REQUEST_TIMEOUT)
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .tls_version_min(reqwest::tls::Version::TLS_1_2);
+        if let Some(file) = &source.ca_file {
+            let pem = std::fs::read(file).with_context(|| format!("could not read {}", file.display()))?;
+            let authorities = Certificate::from_pem_bundle(&pem)
+                .with_context(|| format!("{} does not hold certificates in PEM", file.display()))?;
+            http = http.tls_certs_merge(authorities);
+        }
+        Ok(Self {
+            base: source.rest.url.clone(),
+            api_key: source.api_key.clone(),
+            http: http.build().context("could not set up the HTTP client for CSPR.cloud")?,
+            quota: Quota::new(source.rest.requests_per_minute),
+            backoff: BACKOFF,
+        })
+    }
+
+    /// One page of rows, the greatest numbers of tokens first; pages count from 1.
+    async fn ownership_page(&self, whose: &Ownerships, page: u64) -> Result<Page<Ownership>, RestError> {
+        let (kind, hash, filter) = match whose {
+            Ownerships::Package(package) => ("contract-packages", package, None),
+            Ownerships::Owner(owner) => ("accounts", owner, None),
+            Ownerships::OwnerInPackage { owner, package } => ("accounts", owner, Some(package)),
+        };
+        let mut query = vec![("page", page.to_string()), ("page_size", PAGE_SIZE.to_string())];
+        query.extend(filter.map(|package| ("contract_package_hash", package.clone())));
+        self.fetch(&self.address(&[kind, hash, "nft-token-ownership"], &query)?).await
+    }
+
+    fn address(&self, path: &[&str], query: &[(&str, String)]) -> Result<Url, RestError> {
+        let mut url = self.base.clone();
+        match url.path_segments_mut() {
+            Ok(mut segments) => segments.pop_if_empty().extend(path),
+            Err(()) => return Err(RestError::Unusable("source.rest.url takes no path".to_owned())),
+        };
+        url.query_pairs_mut().extend_pairs(query);
+        Ok(url)
+    }
+
+    /// Asks until there is an answer, at most [`TRIES_MAX`] times.
+    async fn fetch<T: DeserializeOwned>(&self, url: &Url) -> Result<T, RestError> {
+        let mut tries = 0;
+        loop {
+            self.quota.turn().await;
+            tries += 1;
+            let trouble = match self.ask(url).await {
+                Ok(found) => return Ok(found),
+                Err(RestError::Passing(trouble)) => trouble,
+                Err(error) => return Err(error),
+            };
+            let wait = self.wait_after(&trouble, tries);
+            if tries == TRIES_MAX || wait > WAIT_MAX {
+                return Err(RestError::Passing(trouble));
+            }
+            tracing::debug!(?trouble, tries, wait_ms = wait.as_millis(), "CSPR.cloud's REST API is asked again later");
+            sleep(wait).await;
+        }
+    }
+
+    fn wait_after(&self, trouble: &Trouble, tries: u32) -> Duration {
+        match trouble {
+            Trouble::Throttled { retry_after: Some(wait), .. } => *wait,
+            _ => self.backoff.delay(tries, fastrand::f64()),
+        }
+    }
+
+    async fn ask<T: DeserializeOwned>(&self, url: &Url) -> Result<T, RestError> {
+        let headers = self.headers().map_err(|error| RestError::Unusable(error.to_string()))?;
+        let response = self.http.get(url.clone()).headers(headers).send().await.map_err(answer::transport)?;
+        let (status, headers) = (response.status(), response.headers().clone());
+        let body = body(response).await?;
+        match status {
+            StatusCode::OK => answer::parsed(&body),
+            _ => Err(answer::refused(status, &headers, &body)),
+        }
+    }
+
+    fn headers(&self) -> anyhow::Result<HeaderMap> {
+        let mut key = HeaderValue::from_str(self.api_key.current().expose_secret())
+            .map_err(|_| anyhow!("the API key has characters that no HTTP header can carry: check source.api_key"))?;
+        key.set_sensitive(true);
+        let agent = HeaderValue::from_static(concat!("cspr-relay/", env!("CARGO_PKG_VERSION")));
+        let headers =
+            [(AUTHORIZATION, key), (USER_AGENT, agent), (ACCEPT, HeaderValue::from_static("application/json"))];
+        Ok(headers.into_iter().collect())
+    }
+}
+
+/// The whole body, unless it is too long to be a page.
+async fn body(mut response: Response) -> Result<Vec<u8>, RestError> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(answer::transport)? {
+        if body.len() + chunk.len() > ANSWER_BYTES_MAX {
+            return Err(RestError::Unusable(format!("its answer is longer than {ANSWER_BYTES_MAX} bytes")));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
