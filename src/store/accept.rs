@@ -146,7 +146,7 @@ impl Accepting {
         });
         self.recent.push(entries);
         for (seq, record) in batch.numbered() {
-            let wanted_by = |sink: &&SinkState| record.targets.iter().any(|target| target.sink == sink.id);
+            let wanted_by = |sink: &&SinkState| record.names(sink.id);
             for sink in sinks.iter().filter(wanted_by) {
                 sink.metrics.obligations.increment();
                 sink.metrics.pending.add(1);

@@ -150,6 +150,13 @@ pub(super) struct Record {
     pub(super) targets: Vec<Target>,
 }
 
+impl Record {
+    /// Whether the event was meant for a sink when it was accepted.
+    pub(super) fn names(&self, sink: SinkId) -> bool {
+        self.targets.iter().any(|target| target.sink == sink)
+    }
+}
+
 /// A sink that gets an event, and the routes that say so, by their numbers in the table of names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Target {

@@ -17,8 +17,8 @@
 //!    is damage, is reported, and becomes a dead letter.
 //! 5. A batch record is deleted only when all its bodies are gone, its ids are forgotten and every `low` is past it.
 //! 6. Every row bears a checksum over table, key and content. Those of `name`, `meta`, `epoch` and `cursor`, which are
-//!    looked at in SQL, have it in a column of its own and are checked at start, all others whenever they are read. `letter_count` and `letter_size` are
-//!    sums over `dead` and can be made again.
+//!    looked at in SQL, have it in a column of its own and are checked at start, all others whenever they are read.
+//!    `letter_count` and `letter_size` are sums over `dead` and `dead_body`: damaged, they are counted anew at start.
 //! 7. After any failure of a commit other than "no space", nothing more is written: the process ends. A commit that
 //!    found no space is rolled back, its ids are taken back, and it is tried again.
 //!

@@ -7,6 +7,7 @@ use std::path::Path;
 use rusqlite::{Connection, OpenFlags};
 
 use super::error::OpenError;
+use super::small;
 
 pub(super) const FILE: &str = "relay.db";
 pub(super) const WAL_FILE: &str = "relay.db-wal";
@@ -42,6 +43,8 @@ macro_rules! sum {
 const META_SUM: &str = sum!("length(key)", "value", "13");
 const EPOCH_SUM: &str = sum!("first", "value", "14");
 const CURSOR_SUM: &str = sum!("sink", "low", "15");
+const COUNT_SUM: &str = sum!("sink", "letters", "16");
+const SIZE_SUM: &str = sum!("number", "bytes", "17");
 
 /// The tables whose rows bear a sum made by SQL, with their keys, their values and the sums.
 pub(super) const SUMMED: [(&str, &str, &str, &str); 3] =
@@ -64,6 +67,10 @@ const TABLES: &str = "
                          PRIMARY KEY (kind, first, bucket)) WITHOUT ROWID;
 ";
 
+/// The same of those tables that can be counted anew.
+pub(super) const COUNTED: [(&str, &str, &str, &str); 2] =
+    [("letter_count", "sink", "letters", COUNT_SUM), ("letter_size", "number", "bytes", SIZE_SUM)];
+
 /// Tables that stores made by an earlier relay lack; one that lacks them reads as if they were empty.
 const LATER_TABLES: &str = "
     CREATE TABLE IF NOT EXISTS pause (sink INTEGER PRIMARY KEY, row BLOB NOT NULL);
@@ -72,11 +79,7 @@ const LATER_TABLES: &str = "
 
 /// How many dead letters each sink has, and what their messages take, kept by the database itself, whoever writes:
 /// counting a million takes a second.
-const LETTER_COUNT: &str = "
-    CREATE TABLE letter_count (sink INTEGER PRIMARY KEY, letters INTEGER NOT NULL);
-    INSERT INTO letter_count SELECT sink, count(*) FROM dead GROUP BY sink;
-    CREATE TABLE letter_size (bytes INTEGER NOT NULL);
-    INSERT INTO letter_size SELECT coalesce(sum(length(row)), 0) FROM dead_body;
+const LETTER_TRIGGERS: &str = "
     CREATE TRIGGER letter_body_added AFTER INSERT ON dead_body BEGIN
         UPDATE letter_size SET bytes = bytes + length(NEW.row);
     END;
@@ -89,6 +92,13 @@ const LETTER_COUNT: &str = "
     CREATE TRIGGER letter_removed AFTER DELETE ON dead BEGIN
         UPDATE letter_count SET letters = letters - 1 WHERE sink = OLD.sink;
     END;
+";
+
+const COUNT_LETTERS: &str = "
+    DELETE FROM letter_count;
+    INSERT INTO letter_count SELECT sink, count(*) FROM dead GROUP BY sink;
+    DELETE FROM letter_size;
+    INSERT INTO letter_size SELECT 1, coalesce(sum(length(row)), 0) FROM dead_body;
 ";
 
 /// Opens the writing connection, making the file if there is none. `born` becomes the first epoch of a new store.
@@ -194,14 +204,32 @@ pub(super) fn tables() -> String {
         "CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL, sum AS ({META_SUM}) STORED) WITHOUT ROWID;
          CREATE TABLE epoch (first INTEGER PRIMARY KEY, value INTEGER NOT NULL, sum AS ({EPOCH_SUM}) STORED);
          CREATE TABLE cursor (sink INTEGER PRIMARY KEY, low INTEGER NOT NULL, sum AS ({CURSOR_SUM}) STORED);
-         {TABLES} {LATER_TABLES} {LETTER_COUNT}"
+         {TABLES} {LATER_TABLES} {}",
+        letter_tables()
     )
 }
 
+fn letter_tables() -> String {
+    format!(
+        "CREATE TABLE letter_count (sink INTEGER PRIMARY KEY, letters INTEGER NOT NULL, sum AS ({COUNT_SUM}) STORED);
+         CREATE TABLE letter_size (number INTEGER PRIMARY KEY, bytes INTEGER NOT NULL, sum AS ({SIZE_SUM}) STORED);
+         {LETTER_TRIGGERS} {COUNT_LETTERS}"
+    )
+}
+
+/// A damaged size would have the policy let go of letters that it means to keep.
 fn count_letters(connection: &Connection) -> rusqlite::Result<()> {
     let sql = "SELECT count(*) > 0 FROM sqlite_schema WHERE name = 'letter_count'";
     let is_counted: bool = connection.query_row(sql, [], |row| row.get(0))?;
-    if is_counted { Ok(()) } else { connection.execute_batch(&format!("BEGIN IMMEDIATE; {LETTER_COUNT} COMMIT;")) }
+    let sql = if !is_counted {
+        letter_tables()
+    } else if small::counts_are_damaged(connection)? {
+        tracing::error!("the counts of dead letters are damaged: they are counted anew");
+        COUNT_LETTERS.to_owned()
+    } else {
+        return Ok(());
+    };
+    connection.execute_batch(&format!("BEGIN IMMEDIATE; {sql} COMMIT;"))
 }
 
 fn create(connection: &Connection, born: u64) -> rusqlite::Result<()> {

@@ -6,7 +6,7 @@
 use rusqlite::Connection;
 
 use super::format::name_sum;
-use super::schema::SUMMED;
+use super::schema::{COUNTED, SUMMED};
 
 /// The tables that are checked whole, with their structure; those of queues are read wholly at each start anyway.
 const CHECKED: [&str; 6] = ["name", "cursor", "epoch", "meta", "waiting", "held"];
@@ -21,14 +21,8 @@ pub(super) struct Fault {
 /// The faults of the rows' sums, and of what has to be there.
 pub(super) fn faults(connection: &Connection) -> rusqlite::Result<Vec<Fault>> {
     let mut faults = Vec::new();
-    for (table, key, value, sum) in SUMMED {
-        let sql = format!(
-            "SELECT CAST({key} AS TEXT) FROM {table} WHERE sum IS NOT ({sum}) OR typeof({value}) IS NOT 'integer'"
-        );
-        let mut statement = connection.prepare(&sql)?;
-        for row in statement.query_map([], |row| row.get::<_, Option<String>>(0))? {
-            faults.push(Fault { table, what: format!("the row of {key} {}", row?.unwrap_or_default()) });
-        }
+    for summed in SUMMED {
+        faults.extend(sums(connection, summed)?);
     }
     faults.extend(names(connection)?);
     let absent = [
@@ -39,6 +33,51 @@ pub(super) fn faults(connection: &Connection) -> rusqlite::Result<Vec<Fault>> {
         if !connection.prepare(sql)?.exists([])? {
             faults.push(Fault { table, what: format!("{what} is missing") });
         }
+    }
+    Ok(faults)
+}
+
+/// The rows whose sums do not fit.
+fn sums(
+    connection: &Connection,
+    (table, key, value, sum): (&'static str, &str, &str, &str),
+) -> rusqlite::Result<Vec<Fault>> {
+    let sql =
+        format!("SELECT CAST({key} AS TEXT) FROM {table} WHERE sum IS NOT ({sum}) OR typeof({value}) IS NOT 'integer'");
+    let mut statement = connection.prepare(&sql)?;
+    let rows = statement.query_map([], |row| row.get::<_, Option<String>>(0))?;
+    let fault =
+        |key_of: Option<String>| Fault { table, what: format!("the row of {key} {}", key_of.unwrap_or_default()) };
+    rows.map(|row| row.map(fault)).collect()
+}
+
+/// Whether the counts of dead letters bear sums that do not fit, or are missing.
+pub(super) fn counts_are_damaged(connection: &Connection) -> rusqlite::Result<bool> {
+    for summed in COUNTED {
+        if !sums(connection, summed)?.is_empty() {
+            return Ok(true);
+        }
+    }
+    Ok(!connection.prepare("SELECT 1 FROM letter_size")?.exists([])?)
+}
+
+/// How the counts of dead letters differ from what there is.
+pub(super) fn miscounts(connection: &Connection) -> rusqlite::Result<Vec<Fault>> {
+    let mut faults = Vec::new();
+    for summed in COUNTED {
+        faults.extend(sums(connection, summed)?);
+    }
+    let counts = "SELECT sink FROM (SELECT sink, count(*) AS found FROM dead GROUP BY sink) LEFT JOIN letter_count
+                  USING (sink) WHERE letters IS NOT found
+                  UNION SELECT sink FROM letter_count WHERE letters <> 0 AND sink NOT IN (SELECT sink FROM dead)";
+    for sink in connection.prepare(counts)?.query_map([], |row| row.get::<_, i64>(0))? {
+        faults
+            .push(Fault { table: "letter_count", what: format!("sink {} has another number of dead letters", sink?) });
+    }
+    let size = "SELECT 1 FROM letter_size WHERE bytes = (SELECT coalesce(sum(length(row)), 0) FROM dead_body)";
+    if !connection.prepare(size)?.exists([])? {
+        let what = "the messages of dead letters take another number of bytes".to_owned();
+        faults.push(Fault { table: "letter_size", what });
     }
     Ok(faults)
 }
@@ -116,6 +155,34 @@ mod tests {
             }
             assert!(found > 0, "{needle:?}");
         }
+    }
+
+    #[test]
+    fn a_damaged_count_is_counted_anew() {
+        let directory = tempfile::tempdir().unwrap();
+        let connection = schema::open(directory.path(), 1).unwrap();
+        connection
+            .execute_batch("INSERT INTO dead VALUES (7, 1, 'x'), (7, 2, 'y'); INSERT INTO dead_body VALUES (1, 'abc')")
+            .unwrap();
+        let size = |connection: &Connection| -> (u64, u64) {
+            let sql = "SELECT letters, bytes FROM letter_count, letter_size";
+            connection.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?))).unwrap()
+        };
+        assert_eq!((size(&connection), miscounts(&connection).unwrap()), ((2, 3), vec![]));
+        connection.close().unwrap();
+        let path = directory.path().join(schema::FILE);
+        let mut bytes = std::fs::read(&path).unwrap();
+        // A row of `letter_count`: the length of the record, its key, the header, then two letters.
+        let row = [7_u8, 4, 0];
+        let places: Vec<usize> =
+            bytes.windows(3).enumerate().filter(|(_, three)| *three == row).map(|(at, _)| at).collect();
+        let [at] = places.as_slice() else { panic!("{places:?}") };
+        let value = at + 1 + usize::from(bytes[at + 1]);
+        assert_eq!(bytes[value], 2);
+        bytes[value] = 200;
+        std::fs::write(&path, bytes).unwrap();
+        let connection = schema::open(directory.path(), 1).unwrap();
+        assert_eq!((size(&connection), counts_are_damaged(&connection).unwrap()), ((2, 3), false));
     }
 
     #[test]

@@ -13,11 +13,18 @@ use crate::clock::Timestamp;
 pub(super) const DELIVERED: u8 = 1;
 pub(super) const DEAD: u8 = 2;
 pub(super) const EXPIRED: u8 = 3;
-/// It is over, and the record of how was lost.
+/// It is over: an operator let go of it, or the record of how it ended was lost.
 pub(super) const OVER: u8 = 4;
 
 /// Failed attempts of one delivery that are kept.
 const ATTEMPTS_MAX: u64 = 200;
+
+/// The payload of a settled row that says no more than that.
+pub(super) fn over(now: Timestamp) -> Vec<u8> {
+    let mut out = Encoder::default();
+    out.number(now.0).number(0).raw(&[OVER]).number(0);
+    out.0
+}
 
 /// An open write transaction. Dropping it without [`Self::commit`] rolls it back.
 pub(super) struct Transaction<'c> {

@@ -4,7 +4,7 @@
 //! noted after each commit that accepted events and before any sink sees them: if it is higher than what the database
 //! has, accepted events are gone. It is not synced, and need not be: the commit is durable already, so after a power
 //! cut the note is at most too low. Commits that only settle deliveries are not vouched for; losing them repeats
-//! deliveries.
+//! deliveries. Nor are those of jobs: losing them takes a job back to where it was.
 
 use std::fs::{File, OpenOptions};
 use std::io;

@@ -10,11 +10,11 @@ use super::records;
 use crate::clock::Timestamp;
 use crate::event::{self, Stream};
 use crate::store::dead::DeadLetter;
-use crate::store::format::{Batch, Encoder, Record, Table, name_sum, open, open_body, seal};
+use crate::store::format::{Batch, Record, Table, name_sum, open, open_body, seal};
 use crate::store::queue::for_batches_from;
 use crate::store::ranges::Ranges;
-use crate::store::transaction::{NameKind, OVER, Transaction};
-use crate::store::verify::{Report, Seen};
+use crate::store::transaction::{NameKind, Transaction, over};
+use crate::store::verify::{Leader, Report, Seen};
 use crate::store::{Change, End, Held, Quarantined, Settlement, SinkId, Waiting};
 
 /// What else is known of the old store.
@@ -126,7 +126,8 @@ impl Mending<'_, '_> {
             let kept = batch.iter().flat_map(Batch::numbered).filter(|(_, record)| !records::is_lost(record));
             kept.for_each(|(seq, _)| recorded.push(seq));
         })?;
-        let orphans: Vec<u64> = self.seen.bodies.iter().filter(|seq| !recorded.contains(*seq)).collect();
+        let (kept, orphans): (Vec<u64>, Vec<u64>) = self.seen.bodies.iter().partition(|seq| recorded.contains(*seq));
+        self.seen.bodies = Ranges::of(kept.into_iter());
         for seq in orphans {
             let sql = "DELETE FROM event WHERE seq = ?1 RETURNING row";
             let row: Vec<u8> = self.transaction.connection().query_row(sql, [seq], |row| row.get(0))?;
@@ -192,9 +193,7 @@ impl Mending<'_, '_> {
                 self.lose(format!("go to {name} (perhaps again): the row that says what became of them is lost"), seq);
             }
             Remedy::Over => {
-                let mut out = Encoder::default();
-                out.number(self.hints.now.0).number(0).raw(&[OVER]).number(0);
-                let row = seal(Table::Settled, &[sink.0.into(), seq], &out.0);
+                let row = seal(Table::Settled, &[sink.0.into(), seq], &over(self.hints.now));
                 let sql = "INSERT INTO settled VALUES (?1, ?2, ?3)";
                 self.transaction.connection().prepare_cached(sql)?.execute(params![sink.0, seq, row])?;
                 self.lose(format!("over for {name}, but how they ended is lost"), seq);
@@ -212,7 +211,7 @@ impl Mending<'_, '_> {
             return self.transaction.change(sink, &Change::Hold(held), self.hints.now);
         }
         self.heads.insert((sink, held.lane), held.seq);
-        self.seen.waiting.insert((sink, held.seq), held.lane);
+        self.seen.waiting.insert((sink, held.seq), Leader { lane: held.lane, is_replay: false });
         let waiting = Waiting {
             seq: held.seq,
             lane: held.lane,
@@ -237,16 +236,20 @@ impl Mending<'_, '_> {
         Ok(())
     }
 
-    /// Rows of queues that nothing is known to belong to, and held ones that nobody leads.
+    /// Rows of queues of whose events nothing is known, replays that the records do not name and whose messages are
+    /// lost, and held ones that nobody leads.
     fn strays(&mut self) -> rusqlite::Result<()> {
         let connection = self.transaction.connection();
-        let mut strays = Vec::new();
+        let (mut strays, mut bodiless) = (Vec::new(), Vec::new());
         for (table, (sink, seq)) in self.seen.queue_rows() {
-            let is_named = records::names_sink(connection, *seq, *sink)?;
-            if !is_named && !self.seen.dead.contains(&(*sink, *seq)) {
+            let is_known = records::is_known(connection, *seq)?;
+            if !is_known && !self.seen.dead.contains(&(*sink, *seq)) {
                 strays.push((table, *sink, *seq));
+            } else if !self.seen.has_message(*seq) {
+                bodiless.push((*sink, *seq));
             }
         }
+        bodiless.into_iter().try_for_each(|(sink, seq)| self.apply(sink, seq, &Remedy::Bury))?;
         for (table, sink, seq) in strays {
             let sql = format!("DELETE FROM {table} WHERE sink = ?1 AND seq = ?2");
             self.transaction.connection().execute(&sql, params![sink.0, seq])?;

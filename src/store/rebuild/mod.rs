@@ -59,6 +59,7 @@ pub(crate) fn rebuild(from: &Path, to: &Path, clock: &Clock) -> Result<Rebuilt, 
     let vouched = vouched(from)?;
     let hints = Hints { has_whole_queues: before.has_whole_queues(), vouched, now };
     let mut losses: Vec<(String, Ranges)> = mend(&mut connection, &poured, hints)?.into_iter().collect();
+    losses.extend(lost_orders(&before));
     if first_epoch_is_lost {
         losses.push(("the first epoch: sequences of old events begin otherwise".to_owned(), Ranges::default()));
     }
@@ -83,6 +84,17 @@ fn lead_epochs(poured: &mut Poured, now: Timestamp) -> bool {
     let next = poured.epochs.values().next().copied().unwrap_or(now.0);
     poured.epochs.insert(1, next.saturating_sub(1));
     true
+}
+
+/// What operators had asked for, and nothing remembers.
+fn lost_orders(before: &Report) -> impl Iterator<Item = (String, Ranges)> {
+    let told = [
+        ("pause", "pauses: their sinks are attempted again"),
+        ("job", "jobs: what they had done stays done, and they do not go on"),
+    ];
+    let is_damaged = |table: &str| before.damage.iter().any(|finding| finding.table == table);
+    let lost: Vec<_> = told.into_iter().filter(|(table, _)| is_damaged(table)).collect();
+    lost.into_iter().map(|(_, what)| (format!("perhaps some {what}"), Ranges::default()))
 }
 
 fn vouched(directory: &Path) -> Result<u64, OpenError> {

@@ -10,7 +10,7 @@ use super::pages::Pages;
 use crate::store::catalog::{SEALED, Sealed};
 use crate::store::error::OpenError;
 use crate::store::format::{Table, name_sum, open};
-use crate::store::schema::SUMMED;
+use crate::store::schema::{COUNTED, SUMMED};
 
 /// Rows in one transaction of the new store.
 const COMMIT_ROWS: u64 = 20_000;
@@ -110,7 +110,12 @@ impl<'c> Pouring<'c> {
                     let low = self.poured.cursors.entry(sink).or_insert(value);
                     *low = value.min(*low);
                 }
-                Ok(is_cursor)
+                // Dead letters are counted anew as they are poured.
+                let is_count = || -> rusqlite::Result<bool> {
+                    Ok(self.sums.fit("letter_count", number, value, *sum)?
+                        || self.sums.fit("letter_size", number, value, *sum)?)
+                };
+                Ok(is_cursor || is_count()?)
             }
             (None, [Value::Text(b"keys_from"), Value::Integer(value), Value::Integer(sum)]) => {
                 let Ok(value) = u64::try_from(*value) else { return Ok(false) };
@@ -155,7 +160,8 @@ struct Sums<'c> {
 
 impl Sums<'_> {
     fn fit(&self, table: &str, key: u64, value: u64, sum: i64) -> rusqlite::Result<bool> {
-        let Some((_, name, value_name, made)) = SUMMED.iter().find(|(known, ..)| *known == table) else {
+        let Some((_, name, value_name, made)) = SUMMED.iter().chain(&COUNTED).find(|(known, ..)| *known == table)
+        else {
             return Ok(false);
         };
         // The expression is over columns; that of `meta` over the length of its key.
@@ -181,7 +187,7 @@ fn sequence(table: Table, key: &[u64]) -> Option<u64> {
 /// The numbers of sinks that rows name, whether they have a name or not.
 pub(super) fn sinks(connection: &Connection) -> rusqlite::Result<BTreeSet<u32>> {
     let sql = "SELECT sink FROM waiting UNION SELECT sink FROM held UNION SELECT sink FROM dead
-               UNION SELECT sink FROM cursor";
+               UNION SELECT sink FROM cursor UNION SELECT sink FROM pause";
     let mut statement = connection.prepare(sql)?;
     statement.query_map([], |row| row.get(0))?.collect()
 }

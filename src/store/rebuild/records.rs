@@ -82,10 +82,9 @@ fn fill(connection: &Connection, gaps: &Ranges) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// Whether the record of an event names a sink.
-pub(super) fn names_sink(connection: &Connection, seq: u64, sink: SinkId) -> rusqlite::Result<bool> {
-    let record = record(connection, seq)?;
-    Ok(record.is_some_and(|record| record.targets.iter().any(|target| target.sink == sink)))
+/// Whether the record of an event is there.
+pub(super) fn is_known(connection: &Connection, seq: u64) -> rusqlite::Result<bool> {
+    Ok(record(connection, seq)?.is_some_and(|record| !is_lost(&record)))
 }
 
 /// The sinks at which an event ended as a dead letter.

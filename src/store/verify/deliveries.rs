@@ -1,6 +1,6 @@
 //! Whether every delivery of every event is accounted for.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use rusqlite::Connection;
 
@@ -26,6 +26,8 @@ pub(super) struct Deliveries<'a> {
     /// Events whose records are missing or damaged.
     unrecorded: Ranges,
     recorded: Ranges,
+    /// Rows of queues that no record has named so far: in the end, replays to sinks for which the events were not meant.
+    unnamed: BTreeSet<(SinkId, u64)>,
     faults: BTreeMap<Fault, Ranges>,
 }
 
@@ -45,7 +47,8 @@ impl<'a> Deliveries<'a> {
     pub(super) fn check(connection: &Connection, seen: &'a Seen, report: &mut Report) -> rusqlite::Result<u64> {
         let small = Small::read(connection)?;
         let (unrecorded, recorded, faults) = (Ranges::default(), Ranges::default(), BTreeMap::new());
-        let mut pass = Self { seen, small, next: None, unrecorded, recorded, faults };
+        let unnamed = seen.queue_rows().map(|(_, key)| *key).collect();
+        let mut pass = Self { seen, small, next: None, unrecorded, recorded, unnamed, faults };
         let ended = pass.batches(connection, report);
         let newest = pass.next.map_or(0, |next| next - 1);
         let newest = newest.max(seen.bodies.last().unwrap_or(0));
@@ -78,6 +81,7 @@ impl<'a> Deliveries<'a> {
         let mut owed = Vec::new();
         for target in &record.targets {
             let name = self.name(target.sink.0, NameKind::Sink);
+            self.unnamed.remove(&(target.sink, seq));
             let nameless = target.routes.iter().find(|route| !self.small.is_named(**route, NameKind::Route));
             if let Some(route) = nameless {
                 self.fault(Fault::Nameless(*route), seq);
@@ -94,8 +98,7 @@ impl<'a> Deliveries<'a> {
                 Place::NoCursor => self.fault(Fault::NoCursor(name), seq),
             }
         }
-        let is_readable = self.seen.bodies.contains(seq) || self.seen.dead_bodies.contains(seq);
-        if !owed.is_empty() && !is_readable {
+        if !owed.is_empty() && !self.seen.has_message(seq) {
             self.fault(Fault::Bodiless(owed), seq);
         }
     }
@@ -129,7 +132,15 @@ impl<'a> Deliveries<'a> {
             // A dead letter that is replayed may have outlived its event.
             if !self.recorded.contains(*seq) && !self.seen.dead.contains(&(*sink, *seq)) {
                 strays.entry((table, *sink)).or_default().push(*seq);
+                self.unnamed.remove(&(*sink, *seq));
             }
+        }
+        for (sink, seq) in std::mem::take(&mut self.unnamed) {
+            let name = self.name(sink.0, NameKind::Sink);
+            if !self.seen.has_message(seq) {
+                self.fault(Fault::Bodiless(vec![name.clone()]), seq);
+            }
+            *report.pending.entry(name).or_default() += 1;
         }
         for ((table, sink), seqs) in strays {
             let what = format!("deliveries to {} whose event has no record", self.name(sink.0, NameKind::Sink));

@@ -17,7 +17,7 @@ use rusqlite::Connection;
 use super::error::OpenError;
 use super::{lookup, schema, small};
 use deliveries::Deliveries;
-pub(super) use rows::Seen;
+pub(super) use rows::{Leader, Seen};
 pub(super) use snapshot::{Snapshot, claim};
 
 /// Findings that are listed; how many more there are is counted.
@@ -100,6 +100,10 @@ fn look(connection: &Connection, report: &mut Report) -> u64 {
             structure.into_iter().chain(faults).for_each(|fault| report.damage(fault.table, "-", fault.what))
         }
         Err(error) => report.damage("(names, cursors, epochs)", "-", format!("cannot be read: {error}")),
+    }
+    match small::miscounts(connection) {
+        Ok(faults) => faults.into_iter().for_each(|fault| report.damage(fault.table, "-", fault.what)),
+        Err(error) => report.damage("letter_count", "-", format!("cannot be compared with the dead letters: {error}")),
     }
     let seen = Seen::read(connection, report);
     let newest = match Deliveries::check(connection, &seen, report) {

@@ -15,11 +15,19 @@ use crate::store::{Held, SinkId, Waiting};
 pub(in crate::store) struct Seen {
     pub(in crate::store) bodies: Ranges,
     pub(in crate::store) settled: BTreeMap<SinkId, Ranges>,
+    pub(in crate::store) waiting: BTreeMap<(SinkId, u64), Leader>,
     /// With their lanes.
-    pub(in crate::store) waiting: BTreeMap<(SinkId, u64), u64>,
     pub(in crate::store) held: BTreeMap<(SinkId, u64), u64>,
     pub(in crate::store) dead: BTreeSet<(SinkId, u64)>,
     pub(in crate::store) dead_bodies: Ranges,
+}
+
+/// A waiting row, as those behind it see it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::store) struct Leader {
+    pub(in crate::store) lane: u64,
+    /// One of an earlier place may stand behind it.
+    pub(in crate::store) is_replay: bool,
 }
 
 impl Seen {
@@ -34,17 +42,24 @@ impl Seen {
         seen
     }
 
+    /// Whether the message of an event can be read, if only from a dead letter.
+    pub(in crate::store) fn has_message(&self, seq: u64) -> bool {
+        self.bodies.contains(seq) || self.dead_bodies.contains(seq)
+    }
+
     /// The rows of queues, with their tables.
     pub(in crate::store) fn queue_rows(&self) -> impl Iterator<Item = (&'static str, &(SinkId, u64))> {
         let waiting = self.waiting.keys().map(|key| ("waiting", key));
         waiting.chain(self.held.keys().map(|key| ("held", key)))
     }
 
-    /// The lowest waiting number of each sink's lanes.
+    /// The number from which on each sink's lanes are led by a waiting row.
     pub(in crate::store) fn heads(&self) -> HashMap<(SinkId, u64), u64> {
         let mut heads = HashMap::new();
-        for ((sink, seq), lane) in &self.waiting {
-            heads.entry((*sink, *lane)).or_insert(*seq);
+        for ((sink, seq), leader) in &self.waiting {
+            let from = if leader.is_replay { 0 } else { *seq };
+            let head = heads.entry((*sink, leader.lane)).or_insert(from);
+            *head = from.min(*head);
         }
         heads
     }
@@ -59,8 +74,9 @@ impl Seen {
                 self.dead.insert((sink(*number), *seq));
             }
             (Table::Waiting, [number, seq]) => {
-                let lane = Waiting::decode(*seq, payload).map_or(0, |waiting| waiting.lane);
-                self.waiting.insert((sink(*number), *seq), lane);
+                let waiting = Waiting::decode(*seq, payload).ok();
+                let leader = waiting.map(|Waiting { lane, is_replay, .. }| Leader { lane, is_replay });
+                self.waiting.insert((sink(*number), *seq), leader.unwrap_or_default());
             }
             (Table::Held, [number, seq]) => {
                 let lane = Held::decode(*seq, payload).map_or(0, |held| held.lane);

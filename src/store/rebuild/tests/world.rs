@@ -8,10 +8,14 @@ use rusqlite::Connection;
 
 use crate::clock::{Clock, Timestamp};
 use crate::event::{Network, Stream, decode};
+use crate::store::job::tests::run;
 use crate::store::rebuild::pour::pour;
 use crate::store::schema::PAGE_BYTES;
 use crate::store::tests::{Fixture, settings};
-use crate::store::{Attempt, Candidate, Change, End, Held, Quarantined, Settlement, Store, Waiting, schema};
+use crate::store::{
+    Attempt, Candidate, Change, End, EventChoice, Held, LetterChoice, Order, Paused, PausedBy, Quarantined, Settlement,
+    Store, Waiting, schema,
+};
 
 pub(super) const SINKS: [&str; 3] = ["a", "b", "c"];
 const EVENTS: u64 = 176;
@@ -21,6 +25,9 @@ const LEFT: u64 = 30;
 /// Table and key.
 pub(super) type Key = (String, Vec<i64>);
 pub(super) type Rows = BTreeMap<Key, Vec<u8>>;
+
+/// Events of a number that this divides are not meant for `c`.
+const NOT_FOR_C: u64 = 5;
 
 /// The directories of a relay that was stopped and of one that was killed.
 pub(super) struct World {
@@ -42,7 +49,11 @@ fn candidate(store: &Store, number: u64) -> Candidate {
         identity: decoded.identity,
         facts: decoded.facts,
         body: body.into(),
-        targets: SINKS.map(target).into(),
+        targets: SINKS
+            .into_iter()
+            .filter(|name| *name != "c" || !number.is_multiple_of(NOT_FOR_C))
+            .map(target)
+            .collect(),
         quarantine: None,
     }
 }
@@ -88,6 +99,7 @@ impl World {
             let reason = "it is not".to_owned();
             fixture.store.quarantine(Quarantined { stream: Stream::NftTokens, reason, body }).await.unwrap();
         }
+        order(&fixture).await;
         for _ in 0..4 {
             fixture.store.tick().await.unwrap();
         }
@@ -106,6 +118,19 @@ impl World {
     pub(super) fn directory(&self, name: &str) -> PathBuf {
         self.home.path().join(name)
     }
+}
+
+/// What operators ask for: a pause, a replay of dead letters, and one, under way, of events to a sink that they were
+/// not meant for.
+async fn order(fixture: &Fixture) {
+    let paused = Paused { since: Timestamp(7), by: PausedBy::Operator, reason: "they move house".to_owned() };
+    fixture.queues[2].record_durably(vec![Change::Pause(paused)]).await.unwrap();
+    let choice = LetterChoice { token_id: Some("1".to_owned()), ..LetterChoice::default() };
+    let letters = Order::ReplayDeadLetters { choice, skip_superseded: false, rate: None };
+    assert!(run(fixture, letters, 50, 9).await.counts.done > 0);
+    let events = Order::ReplayEvents { sink: "c".to_owned(), choice: EventChoice::default(), again: false, rate: None };
+    let job = run(fixture, events, 40, 2).await;
+    assert!(job.is_running() && job.counts.done > 0, "{job:?}");
 }
 
 async fn settle(fixture: &Fixture, numbers: std::ops::Range<u64>) {
@@ -165,6 +190,8 @@ fn rows(connection: &Connection) -> rusqlite::Result<Rows> {
         ("cursor", "SELECT sink, low, '' FROM cursor"),
         ("epoch", "SELECT first, value, '' FROM epoch"),
         ("meta", "SELECT 0, value, key FROM meta"),
+        ("letter_count", "SELECT sink, letters, '' FROM letter_count"),
+        ("letter_size", "SELECT number, bytes, '' FROM letter_size"),
     ] {
         let mut statement = connection.prepare(sql)?;
         let mut found = statement.query([])?;
