@@ -20,6 +20,7 @@ use super::lookup;
 use super::roster::RosterChange;
 use super::space::{Room, Space, is_full};
 use super::transaction::Transaction;
+use super::vouch::Vouch;
 use super::{Candidate, Change, End, Quarantined, SinkId};
 use crate::budget::Spent;
 use crate::clock::{Clock, monotonic};
@@ -83,6 +84,7 @@ pub(super) struct Writer {
     pub(super) sinks: Vec<SinkState>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) space: Space,
+    pub(super) vouch: Vouch,
     pub(super) lock: Lock,
 }
 
@@ -242,6 +244,9 @@ impl Writer {
                 return Err(error);
             }
         };
+        if let Some(newest) = offer.newest() {
+            self.vouch.note(newest);
+        }
         kill_point("store-after-commit");
         self.metrics.store.commits.observe(started.elapsed());
         self.count(plan);
