@@ -16,6 +16,7 @@ mod intake;
 mod lifecycle;
 mod metrics;
 mod operator;
+mod ownership;
 mod route;
 mod signature;
 mod sink;

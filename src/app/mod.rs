@@ -21,7 +21,9 @@ use crate::intake::{Intake, Reroute, Switch};
 use crate::lifecycle::{Lifecycle, Task};
 use crate::metrics::{About, Metrics, Reload};
 use crate::operator::Operator;
+use crate::ownership::{self, Ownership};
 use crate::source::Source;
+use crate::source::rest::Rest;
 use crate::store::{self, Opened, Store};
 use crate::{route, sink};
 use live::Live;
@@ -108,6 +110,18 @@ impl App {
             .context("starting the intake thread")?;
         let subscriptions = route::subscriptions(&config.routes, config.source.push_down);
         let source = Source::connect(&lifecycle, config.source.clone(), subscriptions, sender, Arc::clone(&metrics))?;
+        let ownership = Ownership::start(
+            ownership::Setup {
+                rest: Arc::new(Rest::new(&config.source)?),
+                store: store.clone(),
+                intake: Reroute { network: config.source.network, routing: Arc::clone(&routing) },
+                reconnects: source.action_connects(),
+                clock: clock.clone(),
+                metrics: Arc::clone(&metrics),
+            },
+            live::watching(&config),
+            &lifecycle,
+        );
         let upkeep = lifecycle.spawn("upkeep", upkeep(store.clone(), lifecycle.clone()));
         let shutdown_timeout = config.shutdown_timeout;
         let admin = admin.serve(admin::Context {
@@ -130,6 +144,7 @@ impl App {
             source: Some(source),
             sinks,
             operator,
+            ownership: Some(ownership),
         };
         Ok(Running {
             lifecycle,
@@ -186,6 +201,9 @@ impl Running {
         if let Some(source) = live.source.take() {
             // Nobody sends to intake any more: it ends when it has emptied the channel.
             source.ended().await;
+        }
+        if let Some(ownership) = live.ownership.take() {
+            ownership.ended().await;
         }
         // A panic there was reported by the lifecycle.
         let _joined = tokio::task::spawn_blocking(move || intake.join()).await;

@@ -25,6 +25,9 @@ pub(super) enum Table {
     Lookup = 10,
     Pause = 11,
     Job = 12,
+    Holding = 30,
+    Due = 31,
+    Collection = 32,
 }
 
 /// The row is not what was written.

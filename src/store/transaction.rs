@@ -29,6 +29,11 @@ impl<'c> Transaction<'c> {
         Ok(Self { inner, row: Vec::new() })
     }
 
+    /// For what is read in it, and rows that only one place writes.
+    pub(super) fn connection(&self) -> &rusqlite::Connection {
+        &self.inner
+    }
+
     /// The one fsync.
     pub(super) fn commit(self) -> rusqlite::Result<()> {
         self.inner.commit()
