@@ -6,6 +6,7 @@
 
 mod changes;
 mod live;
+mod rest;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,7 +24,6 @@ use crate::metrics::{About, Metrics, Reload};
 use crate::operator::Operator;
 use crate::ownership::{self, Ownership};
 use crate::source::Source;
-use crate::source::rest::Rest;
 use crate::store::{self, Opened, Store};
 use crate::{route, sink};
 use live::Live;
@@ -51,6 +51,7 @@ pub struct Running {
     live: Arc<Mutex<Live>>,
     intake: std::thread::JoinHandle<()>,
     upkeep: Task,
+    budget: Task,
     jobs: Task,
     admin: Admin,
     shutdown_timeout: std::time::Duration,
@@ -82,20 +83,14 @@ impl App {
             let (Some(config), Some(metrics)) = (config.sinks.get(&name), metrics.sink(&name)) else { continue };
             outlets.push(Outlet { name, setup: Setup { config: config.clone(), sink }, store: queue, metrics });
         }
+        warn_of_parked(&store);
         Ok(Self { config, clock, metrics, lifecycle, store, outlets, admin })
     }
 
     /// Starts delivering what earlier runs left, then taking events.
     pub fn start(self) -> anyhow::Result<Running> {
         let Self { config, clock, metrics, lifecycle, store, outlets, admin } = self;
-        for (name, pending) in store.parked() {
-            tracing::warn!(
-                sink = %name,
-                pending,
-                "a sink with undelivered events is not in the configuration: its deliveries are kept until the name \
-                 returns"
-            );
-        }
+        let (rest, budget) = rest::start(&config.source, &store, &clock, &metrics, &lifecycle)?;
         let routing = Arc::new(Switch::new(live::routing(&config, &store)));
         let start = |outlet: Outlet| (outlet.name.clone(), delivery::start(outlet, clock.clone(), &lifecycle));
         let sinks: BTreeMap<SinkName, Delivering> = outlets.into_iter().map(start).collect();
@@ -110,18 +105,15 @@ impl App {
             .context("starting the intake thread")?;
         let subscriptions = route::subscriptions(&config.routes, config.source.push_down);
         let source = Source::connect(&lifecycle, config.source.clone(), subscriptions, sender, Arc::clone(&metrics))?;
-        let ownership = Ownership::start(
-            ownership::Setup {
-                rest: Arc::new(Rest::new(&config.source)?),
-                store: store.clone(),
-                intake: Reroute { network: config.source.network, routing: Arc::clone(&routing) },
-                reconnects: source.action_connects(),
-                clock: clock.clone(),
-                metrics: Arc::clone(&metrics),
-            },
-            live::watching(&config),
-            &lifecycle,
-        );
+        let asking = ownership::Setup {
+            rest,
+            store: store.clone(),
+            intake: Reroute { network: config.source.network, routing: Arc::clone(&routing) },
+            reconnects: source.action_connects(),
+            clock: clock.clone(),
+            metrics: Arc::clone(&metrics),
+        };
+        let ownership = Ownership::start(asking, live::watching(&config), &lifecycle);
         let upkeep = lifecycle.spawn("upkeep", upkeep(store.clone(), lifecycle.clone()));
         let shutdown_timeout = config.shutdown_timeout;
         let admin = admin.serve(admin::Context {
@@ -152,6 +144,7 @@ impl App {
             live: Arc::new(Mutex::new(live)),
             intake,
             upkeep,
+            budget,
             jobs,
             admin,
             shutdown_timeout,
@@ -195,7 +188,7 @@ impl Running {
     }
 
     async fn wind_down(self) {
-        let Self { live, intake, mut upkeep, mut jobs, admin, .. } = self;
+        let Self { live, intake, mut upkeep, mut budget, mut jobs, admin, .. } = self;
         // A reload under way ends soon, since all that it waits for ends with the drain.
         let mut live = live.lock().await;
         if let Some(source) = live.source.take() {
@@ -209,6 +202,7 @@ impl Running {
         let _joined = tokio::task::spawn_blocking(move || intake.join()).await;
         live.sinks_ended().await;
         upkeep.ended().await;
+        budget.ended().await;
         jobs.ended().await;
         // A store that stopped by itself has said why.
         let _closed = live.store.clone().close().await;
@@ -237,6 +231,17 @@ impl Handle {
 
     fn note(&self, refused: Option<String>) {
         self.metrics.reload.note(Reload { at: Clock::default().now(), refused });
+    }
+}
+
+fn warn_of_parked(store: &Store) {
+    for (name, pending) in store.parked() {
+        tracing::warn!(
+            sink = %name,
+            pending,
+            "a sink with undelivered events is not in the configuration: its deliveries are kept until the name \
+             returns"
+        );
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod histogram;
 mod ownership;
+mod rest;
 mod sink;
 mod source;
 
@@ -13,6 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 pub(crate) use histogram::Histogram;
 pub(crate) use ownership::OwnershipMetrics;
+pub(crate) use rest::RestMetrics;
 pub(crate) use sink::{Failed, SinkMetrics};
 pub(crate) use source::{ConnectionMetrics, SourceMetrics};
 
@@ -75,6 +77,7 @@ impl Gauge {
 #[derive(Debug, Default)]
 pub(crate) struct Metrics {
     pub(crate) source: SourceMetrics,
+    pub(crate) rest: Arc<RestMetrics>,
     pub(crate) intake: IntakeMetrics,
     pub(crate) store: StoreMetrics,
     pub(crate) ownership: OwnershipMetrics,

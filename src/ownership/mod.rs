@@ -46,7 +46,7 @@ pub(crate) struct Watching {
 
 /// What the task works with.
 pub(crate) struct Setup {
-    pub(crate) rest: Arc<Rest>,
+    pub(crate) rest: Rest,
     pub(crate) store: Store,
     pub(crate) intake: Reroute,
     /// Changes whenever a connection that brings actions has come up: some may have been missed before.

@@ -28,6 +28,7 @@ pub(super) enum Table {
     Holding = 30,
     Due = 31,
     Collection = 32,
+    Spent = 20,
 }
 
 /// The row is not what was written.

@@ -41,6 +41,7 @@
 //! | `holding` | package, owner | how many tokens somebody was last seen to own (`owned`) |
 //! | `due` | package, owner | that somebody has to be asked for, and the action behind it |
 //! | `collection` | package | that all its holdings were seen once |
+//! | `spent` | 0 | requests to CSPR.cloud's REST API in the last day, by the hour |
 //! | `name` | number | names of sinks and routes, referred to by number |
 //! | `epoch` | first seq | the epochs of sequences |
 //! | `meta` | key | where the known ids begin |
@@ -70,6 +71,7 @@ mod recent;
 mod roster;
 mod schema;
 mod space;
+mod spent;
 mod start;
 mod transaction;
 mod wal;

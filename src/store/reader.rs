@@ -66,11 +66,14 @@ pub(super) struct Look {
     pub(super) settled_to: u64,
 }
 
+/// A look that answers by itself.
+type Reading = Box<dyn FnOnce(&Connection) -> rusqlite::Result<()> + Send>;
+
 enum Request {
     Fresh { look: Look, reply: oneshot::Sender<Page> },
     Load { sink: SinkId, seq: u64, reply: oneshot::Sender<Claimed> },
     Index { reply: oneshot::Sender<Vec<lookup::Row>> },
-    Read(Box<dyn FnOnce(&Connection) -> rusqlite::Result<()> + Send>),
+    Read(Reading),
 }
 
 /// Asks the reading thread. Clones share it.

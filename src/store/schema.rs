@@ -51,6 +51,7 @@ const LATER_TABLES: &str = "
     CREATE TABLE IF NOT EXISTS due (package INTEGER, owner INTEGER, row BLOB NOT NULL,
                                     PRIMARY KEY (package, owner)) WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS collection (package INTEGER PRIMARY KEY, row BLOB NOT NULL);
+    CREATE TABLE IF NOT EXISTS spent (key INTEGER PRIMARY KEY, row BLOB NOT NULL);
 ";
 
 /// How many dead letters each sink has, and what their messages take, kept by the database itself, whoever writes:

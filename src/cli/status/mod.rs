@@ -7,7 +7,9 @@ use std::io::{self, Write};
 use super::USAGE;
 use super::listen::shown;
 use super::relay::Place;
-use crate::admin::status::{ConnectionStatus, EventCounts, OwnershipStatus, ReloadStatus, Status, StoreStatus};
+use crate::admin::status::{
+    ConnectionStatus, EventCounts, OwnershipStatus, ReloadStatus, RestStatus, Status, StoreStatus,
+};
 
 /// Show a running relay at a glance: source, store, configuration, sinks
 #[derive(Clone, Debug, clap::Args)]
@@ -35,6 +37,7 @@ fn write(status: &Status, out: &mut impl Write) -> io::Result<()> {
     let stopping = if status.stopping { ", stopping" } else { "" };
     writeln!(out, "cspr-relay {}{stopping}, {}", status.version, status.at)?;
     status.source.connections.iter().try_for_each(|connection| write_connection(connection, out))?;
+    write_rest(&status.rest, out)?;
     let EventCounts { accepted, duplicates, variants, recurred, unmatched, quarantined } = status.events;
     writeln!(
         out,
@@ -71,6 +74,18 @@ fn write_ownership(ownership: &OwnershipStatus, out: &mut impl Write) -> io::Res
     write!(out, "owners  {packages} package(s) watched, {due} due, {looks} looked at, {changes} changed, ")?;
     writeln!(out, "{walks} walk(s), the last {walked_at}")?;
     trouble.iter().try_for_each(|trouble| writeln!(out, "        {}", shown(trouble, usize::MAX)))
+}
+
+/// Nothing as long as nothing was asked.
+fn write_rest(rest: &RestStatus, out: &mut impl Write) -> io::Result<()> {
+    if rest.day_requests == 0 {
+        return Ok(());
+    }
+    write!(out, "rest    {} of {} requests in 24 hours", rest.day_requests, rest.day_requests_max)?;
+    match &rest.waiting_until {
+        Some(until) => writeln!(out, ", {} waiting until {until}", rest.waiting),
+        None => writeln!(out),
+    }
 }
 
 fn write_store(store: &StoreStatus, out: &mut impl Write) -> io::Result<()> {

@@ -119,6 +119,11 @@ impl Schedule {
         self.asking.contains(key)
     }
 
+    /// The due of an owner who is not being asked for.
+    pub(super) fn due(&self, key: &Key) -> Option<&Due> {
+        self.pending.get(key).map(|pending| &pending.due)
+    }
+
     /// Takes over what was marked; what concerns no watched package is left out.
     pub(super) fn mark(&mut self, marked: Marked, now: Instant) {
         for (due, marks) in marked.dues {

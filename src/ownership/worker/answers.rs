@@ -174,7 +174,9 @@ impl Worker {
         for some in changes.chunks(STEPS_MAX) {
             let (mut steps, mut events) = (Vec::with_capacity(some.len()), Vec::new());
             for (owner, change, due) in some {
-                let cause = due.as_ref().and_then(|due| due.cause.as_deref());
+                let key = (Arc::clone(package), Arc::clone(owner));
+                let due = due.as_ref().or_else(|| self.schedule.due(&key));
+                let cause = due.and_then(|due| due.cause.as_deref());
                 self.tell(package, owner, *change, cause, &mut (&mut steps, &mut events));
             }
             self.setup.store.observe(steps, events).await?;

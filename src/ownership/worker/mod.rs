@@ -17,6 +17,7 @@ use super::compare::Seen;
 use super::schedule::{Pending, Schedule, Walk};
 use super::{Setup, Watching};
 use crate::backoff::Backoff;
+use crate::budget::Purpose;
 use crate::source::rest::{Ownerships, RestError, Walked};
 use crate::store::{Observed, Stopped};
 
@@ -168,7 +169,7 @@ impl Worker {
     }
 
     fn ask(&self, pending: Pending) -> Job {
-        let rest = Arc::clone(&self.setup.rest);
+        let rest = self.setup.rest.at(Purpose::Due);
         Box::pin(async move {
             let (package, owner) = pending.key();
             let whose = Ownerships::OwnerInPackage { owner: owner.to_string(), package: package.to_string() };
@@ -179,7 +180,7 @@ impl Worker {
     }
 
     fn walk(&self, package: &Arc<str>) -> Job {
-        let (rest, package) = (Arc::clone(&self.setup.rest), package.to_string());
+        let (rest, package) = (self.setup.rest.at(Purpose::Reconcile), package.to_string());
         Box::pin(async move { Answer::Package(rest.ownerships(&Ownerships::Package(package), |_, _| ()).await) })
     }
 
