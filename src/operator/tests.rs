@@ -1,7 +1,9 @@
 //! Jobs at work on a real store: how fast they may go, ending them, and messages that leave the quarantine.
 
 use std::collections::HashMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use super::*;
 use crate::config::{MatchConfig, RouteConfig};
