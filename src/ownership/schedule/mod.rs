@@ -2,7 +2,8 @@
 //!
 //! A due ripens `settle` after its first mark; later marks of a burst join it and do not put it off. An owner who is
 //! being asked for and is marked again is asked for once more. When the dues of a package would cost more requests than
-//! all its pages, the package is walked instead.
+//! all its pages, the package is walked instead. Whom a walk did not meet has to be asked for alone: another walk would
+//! not meet him either.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -31,6 +32,8 @@ pub(super) struct Pending {
     pub(super) due: Due,
     pub(super) marks: u32,
     at: Instant,
+    /// A walk does not answer it.
+    is_alone: bool,
 }
 
 impl Pending {
@@ -40,7 +43,7 @@ impl Pending {
 
     /// The same after a look.
     pub(super) fn with(self, due: Due) -> Self {
-        Self { due, ..self }
+        Self { due, is_alone: false, ..self }
     }
 }
 
@@ -128,7 +131,9 @@ impl Schedule {
     pub(super) fn mark(&mut self, marked: Marked, now: Instant) {
         for (due, marks) in marked.dues {
             let at = now + wait_before(due.looks, self.settle);
-            self.add(due, marks, at);
+            // Without a cause: a walk has missed the owner.
+            let is_alone = due.cause.is_none();
+            self.add(Pending { due, marks, at, is_alone });
         }
         for (package, number) in marked.packages {
             self.overflow(&package, number, now + self.settle);
@@ -138,26 +143,31 @@ impl Schedule {
     /// Looks at an owner again later, unless it was marked meanwhile.
     pub(super) fn again(&mut self, pending: Pending, at: Instant) {
         if !self.pending.contains_key(&pending.key()) {
-            self.add(pending.due, pending.marks, at);
+            self.add(Pending { at, ..pending });
         }
     }
 
-    fn add(&mut self, due: Due, marks: u32, at: Instant) {
-        let key = (Arc::clone(&due.package), Arc::clone(&due.owner));
+    /// Asks for an owner whom a walk did not meet.
+    pub(super) fn alone(&mut self, pending: Pending, at: Instant) {
+        self.again(Pending { is_alone: true, ..pending }, at);
+    }
+
+    fn add(&mut self, mut pending: Pending) {
+        let key = pending.key();
         if !self.packages.contains_key(&key.0) {
             return;
         }
         let known = self.remove(&key);
         if known.is_none() && self.pending.len() >= DUES_MAX {
-            return self.overflow(&key.0, due.number, at);
+            return self.overflow(&key.0, pending.due.number, pending.at);
         }
-        let (mut marks, mut at) = (marks, at);
         if let Some(known) = known {
-            marks = marks.saturating_add(known.marks);
-            at = at.min(known.at);
+            pending.marks = pending.marks.saturating_add(known.marks);
+            pending.at = pending.at.min(known.at);
+            pending.is_alone |= known.is_alone;
         }
-        self.queue.insert((at, due.number, key.clone()));
-        self.pending.insert(key, Pending { due, marks, at });
+        self.queue.insert((pending.at, pending.due.number, key.clone()));
+        self.pending.insert(key, pending);
     }
 
     fn overflow(&mut self, package: &Arc<str>, number: u64, at: Instant) {
@@ -207,8 +217,7 @@ impl Schedule {
         let due = self.packages.iter().filter_map(|(package, known)| Some((package, known.walk?)));
         let (package, walk) = due.filter(|(_, walk)| walk.at <= now).min_by_key(|(_, walk)| walk.at)?;
         let package = Arc::clone(package);
-        let ripe = self.queue.iter().take_while(|(at, ..)| *at <= now).filter(|(_, _, key)| key.0 == package);
-        let ripe: Vec<Key> = ripe.map(|(_, _, key)| key.clone()).collect();
+        let ripe: Vec<Key> = self.ripe_together(now).filter(|key| key.0 == package).cloned().collect();
         let held = ripe.iter().filter_map(|key| self.remove(key)).collect();
         if let Some(known) = self.packages.get_mut(&package) {
             known.walk = None;
@@ -246,7 +255,7 @@ impl Schedule {
     /// Where the ripe dues of a package outnumber its pages by far, they wait for a walk.
     fn plan_walks_for_many(&mut self, now: Instant) {
         let mut ripe: HashMap<Arc<str>, usize> = HashMap::new();
-        for (_, _, key) in self.queue.iter().take_while(|(at, ..)| *at <= now) {
+        for key in self.ripe_together(now) {
             *ripe.entry(Arc::clone(&key.0)).or_default() += 1;
         }
         for (package, count) in ripe {
@@ -259,10 +268,21 @@ impl Schedule {
         }
     }
 
+    /// Ripe dues that a walk can answer.
+    fn ripe_together(&self, now: Instant) -> impl Iterator<Item = &Key> {
+        let ripe = self.queue.iter().take_while(move |(at, ..)| *at <= now).map(|(_, _, key)| key);
+        ripe.filter(|key| !self.is_alone(key))
+    }
+
+    fn is_alone(&self, key: &Key) -> bool {
+        self.pending.get(key).is_some_and(|pending| pending.is_alone)
+    }
+
     /// Whether an owner may be asked for. Before the first walk of a package nobody is: there is nothing to compare
     /// an answer with.
     fn is_open(&self, key: &Key) -> bool {
-        let may_ask = self.packages.get(&key.0).is_some_and(|known| known.is_walked && !known.waits);
+        let may_ask =
+            self.packages.get(&key.0).is_some_and(|known| known.is_walked && (!known.waits || self.is_alone(key)));
         may_ask && !self.asking.contains(key)
     }
 }

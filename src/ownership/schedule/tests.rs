@@ -144,3 +144,28 @@ async fn a_package_that_is_no_longer_watched_is_forgotten() {
     schedule.again(asked, Instant::now());
     assert_eq!((schedule.len(), schedule.next_at(true)), (0, None));
 }
+
+#[tokio::test(start_paused = true)]
+async fn whom_a_walk_did_not_meet_is_asked_for_and_not_walked_for_again() {
+    let mut schedule = walked(100);
+    let names: Vec<String> = (0..50).map(|n| format!("o{n}")).collect();
+    let dues: Vec<(&str, u64)> = names.iter().map(String::as_str).zip(1..).collect();
+    schedule.mark(marked(&dues), Instant::now());
+    tokio::time::advance(SETTLE).await;
+    assert_eq!(owners(&mut schedule), [""; 0]);
+    let (package, _, held) = schedule.take_walk(Instant::now()).unwrap();
+    held.into_iter().for_each(|pending| schedule.alone(pending, Instant::now()));
+    schedule.walked(&package, 50, Instant::now());
+    assert_eq!(owners(&mut schedule).len(), 50);
+    assert!(schedule.take_walk(Instant::now()).is_none());
+
+    let mut schedule = walked(100);
+    let missed = |number| (Due { cause: None, ..due(&format!("o{number}"), number) }, 1);
+    schedule.mark(Marked { dues: (0..50).map(missed).collect(), ..Marked::default() }, Instant::now());
+    tokio::time::advance(SETTLE).await;
+    assert_eq!(
+        (owners(&mut schedule).len(), schedule.take_walk(Instant::now())),
+        (50, None),
+        "those of an earlier walk"
+    );
+}

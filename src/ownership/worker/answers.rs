@@ -162,7 +162,7 @@ impl Worker {
             steps.extend(pending.map(|pending| self.follow(pending, has_changed)));
         }
         let unanswered = outcome.unanswered.iter().filter_map(|due| held.remove(&due.owner)).collect::<Vec<_>>();
-        unanswered.into_iter().for_each(|pending| self.schedule.again(pending, Instant::now()));
+        unanswered.into_iter().for_each(|pending| self.schedule.alone(pending, Instant::now()));
         steps.extend(outcome.missed.into_iter().map(|owner| Observed::Missed { package: Arc::clone(&package), owner }));
         let dues_to = self.schedule.walked(&package, owners, Instant::now());
         steps.push(Observed::Walked { package, dues_to });
