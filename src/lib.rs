@@ -17,6 +17,7 @@ mod intake;
 mod lifecycle;
 mod metrics;
 mod operator;
+mod ownership;
 mod route;
 mod signature;
 mod sink;
