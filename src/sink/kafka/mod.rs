@@ -112,7 +112,7 @@ impl Kafka {
             &Subject {
                 topic: &record.topic,
                 brokers: &connection.brokers.join(","),
-                bytes: record.body.len(),
+                bytes: record.body().len(),
                 timeout: connection.timeout,
                 trouble,
                 finding,
