@@ -63,11 +63,11 @@ impl Kafka {
         clock: &Clock,
     ) -> anyhow::Result<Self> {
         Ok(Self {
+            producers: producers.of(&encoder.sink, &config.connection, clock)?,
             encoder,
             topic: config.topic.clone(),
             key: config.key.clone(),
             headers: config.headers.clone(),
-            producers: producers.of(&config.connection, clock)?,
         })
     }
 
@@ -111,7 +111,7 @@ impl Kafka {
             code,
             &Subject {
                 topic: &record.topic,
-                brokers: &connection.brokers.join(","),
+                brokers: &self.producers.label().brokers,
                 bytes: record.body().len(),
                 timeout: connection.timeout,
                 trouble,
