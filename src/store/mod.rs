@@ -59,6 +59,7 @@ mod lock;
 mod lookup;
 mod overview;
 mod pause;
+mod plan;
 mod quarantine;
 mod queue;
 mod reader;
