@@ -69,6 +69,7 @@ mod lookup;
 mod overview;
 mod owned;
 mod pause;
+mod plan;
 mod quarantine;
 mod queue;
 mod ranges;

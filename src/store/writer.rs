@@ -1,13 +1,14 @@
 //! The thread that writes.
 //!
-//! It takes every command that has gathered, applies them in one transaction and commits; while that fsync runs, the
-//! next batch gathers. An accept that finds no room (quota reached, disk full) is put aside, and intake with it, while
+//! It takes every command that has gathered (see [`Plan`]), applies them in one transaction and commits; while that fsync
+//! runs, the next batch gathers. An accept that finds no room (quota reached, disk full) is put aside, and intake with it, while
 //! settlements go on; it is tried again with every later commit.
 //!
 //! Woken by a command, ticks included; stopped by [`Command::Close`] or by the end of all handles; ends the process on
 //! any error but "no space".
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use rusqlite::Connection;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
@@ -17,7 +18,8 @@ use super::bell::Bell;
 use super::job::{Handed, Job, Step};
 use super::lock::Lock;
 use super::lookup;
-use super::owned::{self, Mark, Observed};
+use super::owned::{Mark, Observed};
+use super::plan::Plan;
 use super::roster::RosterChange;
 use super::space::{Room, Space, is_full};
 use super::transaction::Transaction;
@@ -28,11 +30,7 @@ use crate::clock::{Clock, monotonic};
 use crate::config::OnFull;
 use crate::metrics::{Metrics, SinkMetrics};
 
-/// Commands taken into one commit.
-const COMMIT_COMMANDS_MAX: usize = 512;
-/// Events taken into one commit, beyond the accept that reaches it.
-const COMMIT_EVENTS_MAX: usize = 1024;
-const FULL_PAUSE: std::time::Duration = std::time::Duration::from_millis(200);
+const FULL_PAUSE: Duration = Duration::from_millis(200);
 
 pub(super) enum Command {
     Accept {
@@ -94,84 +92,6 @@ pub(super) struct Writer {
     pub(super) space: Space,
     pub(super) vouch: Vouch,
     pub(super) lock: Lock,
-}
-
-/// What has gathered for the next commit. What a commit has done is gone from it.
-#[derive(Default)]
-struct Plan {
-    events: Vec<Candidate>,
-    /// The places of those who handed the events over.
-    permits: Vec<OwnedSemaphorePermit>,
-    /// Written together with the events, or not at all.
-    owned: owned::Plan,
-    /// With the places of the settlements among them.
-    changes: Vec<(SinkId, Vec<Change>, OwnedSemaphorePermit)>,
-    quarantine: Vec<Quarantined>,
-    spent: Option<Spent>,
-    indexes: Vec<(Vec<lookup::Row>, oneshot::Sender<()>)>,
-    steps: Vec<(Box<Step>, oneshot::Sender<Job>)>,
-    synced: Vec<oneshot::Sender<()>>,
-    roster: Vec<RosterChange>,
-    close: Option<oneshot::Sender<()>>,
-    has_tick: bool,
-}
-
-impl Plan {
-    fn add(&mut self, command: Command) {
-        match command {
-            Command::Accept { events, marks, permit } => {
-                self.events.extend(events);
-                self.owned.marks.extend(marks);
-                self.permits.push(permit);
-            }
-            Command::Observe { observed, events, done } => {
-                self.events.extend(events);
-                self.owned.observed.extend(observed);
-                self.owned.done.push(done);
-            }
-            Command::Changes { sink, changes, places } => self.changes.push((sink, changes, places)),
-            Command::Quarantine(message) => self.quarantine.push(message),
-            Command::Spent(spent) => self.spent = Some(spent),
-            Command::Index { rows, done } => self.indexes.push((rows, done)),
-            Command::Step { step, done } => self.steps.push((step, done)),
-            Command::Tick => self.has_tick = true,
-            Command::Roster(change) => self.roster.push(change),
-            Command::Sync { done } => self.synced.push(done),
-            Command::Close { done } => self.close = Some(done),
-        }
-    }
-
-    /// Waits for a command, then takes what else is there.
-    fn gather(&mut self, commands: &mut mpsc::Receiver<Command>) -> Option<()> {
-        self.add(commands.blocking_recv()?);
-        for _ in 1..COMMIT_COMMANDS_MAX {
-            if self.events.len() >= COMMIT_EVENTS_MAX {
-                break;
-            }
-            let Ok(next) = commands.try_recv() else { break };
-            self.add(next);
-        }
-        Some(())
-    }
-
-    /// Answers whoever waits for the changes to be durable, if they are.
-    fn answer_synced(&mut self) {
-        if self.has_changes() {
-            return;
-        }
-        for done in self.synced.drain(..) {
-            // Whoever no longer waits was aborted.
-            let _unwanted = done.send(());
-        }
-    }
-
-    fn has_changes(&self) -> bool {
-        !self.changes.is_empty()
-            || !self.quarantine.is_empty()
-            || self.spent.is_some()
-            || !self.indexes.is_empty()
-            || !self.steps.is_empty()
-    }
 }
 
 impl Writer {

@@ -134,17 +134,22 @@ struct Typed<'a, D> {
 }
 
 fn nft_token(body: &[u8]) -> Result<Typed<'_, NftToken<'_>>, Malformed> {
-    let envelope: Envelope<'_, NftToken<'_>> = serde_json::from_slice(body)?;
+    let envelope: Envelope<'_, NftToken<'_>> = serde_json::from_str(text(body)?)?;
     let token_id = required_text("data.token_id", envelope.data.token_id)?;
     required("data.contract_package_hash", &envelope.data.contract_package_hash)?;
     Ok(Typed { extra: extra(envelope.extra)?, token_id, envelope })
 }
 
 fn nft_token_action(body: &[u8]) -> Result<Typed<'_, NftTokenAction<'_>>, Malformed> {
-    let envelope: Envelope<'_, NftTokenAction<'_>> = serde_json::from_slice(body)?;
+    let envelope: Envelope<'_, NftTokenAction<'_>> = serde_json::from_str(text(body)?)?;
     let token_id = required_text("data.token_id", envelope.data.token_id)?;
     required("data.contract_package_hash", &envelope.data.contract_package_hash)?;
     Ok(Typed { extra: extra(envelope.extra)?, token_id, envelope })
+}
+
+/// Checked as a whole: that is a fraction of checking each of its strings.
+fn text(body: &[u8]) -> Result<&str, Malformed> {
+    std::str::from_utf8(body).map_err(|error| Malformed { reason: error.to_string() })
 }
 
 impl Typed<'_, NftToken<'_>> {
@@ -289,7 +294,7 @@ fn ownership(network: Network, body: &[u8]) -> Result<Decoded, Malformed> {
 }
 
 fn untyped(stream: Stream, body: &[u8]) -> Result<(Facts, Vec<u8>), Malformed> {
-    let message: Value = serde_json::from_slice(body)?;
+    let message: Value = serde_json::from_str(text(body)?)?;
     let Some(action) = message.get("action").and_then(Value::as_str) else {
         return Err(missing("action"));
     };
