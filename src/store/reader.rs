@@ -221,7 +221,7 @@ impl Worker {
             if page.claimed.len() >= look.max || bytes >= PAGE_BYTES_MAX {
                 return Ok(false);
             }
-            if record.targets.iter().any(|target| target.sink == sink) && !settled.contains(&seq) {
+            if record.names(sink) && !settled.contains(&seq) {
                 page.claimed.push(self.claim(sink, batch, seq, record)?);
                 bytes += record.body_bytes as usize;
             }

@@ -21,6 +21,7 @@ use super::owned::{self, Mark, Observed};
 use super::roster::RosterChange;
 use super::space::{Room, Space, is_full};
 use super::transaction::Transaction;
+use super::vouch::Vouch;
 use super::{Candidate, Change, End, Quarantined, SinkId};
 use crate::budget::Spent;
 use crate::clock::{Clock, monotonic};
@@ -91,6 +92,7 @@ pub(super) struct Writer {
     pub(super) sinks: Vec<SinkState>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) space: Space,
+    pub(super) vouch: Vouch,
     pub(super) lock: Lock,
 }
 
@@ -100,7 +102,6 @@ struct Plan {
     events: Vec<Candidate>,
     /// The places of those who handed the events over.
     permits: Vec<OwnedSemaphorePermit>,
-    /// Written together with the events, or not at all.
     owned: owned::Plan,
     /// With the places of the settlements among them.
     changes: Vec<(SinkId, Vec<Change>, OwnedSemaphorePermit)>,
@@ -258,6 +259,9 @@ impl Writer {
                 return Err(error);
             }
         };
+        if let Some(newest) = offer.newest() {
+            self.vouch.note(newest);
+        }
         kill_point("store-after-commit");
         self.metrics.store.commits.observe(started.elapsed());
         self.count(plan);
@@ -321,7 +325,6 @@ impl Writer {
 /// What a commit is made of, beside events.
 struct Written<'a> {
     plan: &'a Plan,
-    /// And what belongs to them.
     with_events: bool,
     /// The sinks that are configured.
     served: &'a [SinkId],
