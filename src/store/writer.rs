@@ -246,7 +246,6 @@ impl Writer {
 /// What a commit is made of, beside events.
 struct Written<'a> {
     plan: &'a Plan,
-    /// And what belongs to them.
     with_events: bool,
     /// The sinks that are configured.
     served: &'a [SinkId],

@@ -221,7 +221,7 @@ async fn what_is_told_adds_up_to_who_owns_what() {
     const COUNT: usize = 6_000;
     let scene = Scene::new();
     // It begins before the relay does, which so sees transfers of tokens whose mints it has not seen.
-    let faults = ["--drop", "0.001", "--duplicate", "0.01", "--rest", "--rest-lag", "150", "--unattended"];
+    let faults = ["--drop", "0.003", "--duplicate", "0.01", "--rest", "--rest-lag", "150", "--unattended"];
     let pace = ["--rate", "300", "--seed", "8", "--count", &COUNT.to_string()].map(str::to_owned);
     let arguments: Vec<&str> = faults.into_iter().chain(pace.iter().map(String::as_str)).collect();
     let (emulator, url) = scene.emulator_of_all(&arguments).await;
@@ -301,18 +301,79 @@ async fn a_rest_api_that_is_down_delays_no_live_event() {
     lives[0].stop().await;
 }
 
+/// A message about the token `n`, which comes from one owner or goes to one, by the number of the action.
+fn action(n: usize, from: Option<usize>, to: Option<usize>, kind: u8) -> String {
+    let side = |side: Option<usize>| side.map_or_else(|| "null".to_owned(), |owner| format!("\"{owner:064x}\""));
+    format!(
+        r#"{{"data":{{"deploy_hash":"{n:063x}{kind}","contract_package_hash":"{}","token_id":"{n}","from_hash":{},"to_hash":{},"to_type":0,"nft_action_id":{kind}}},"action":"created","extra":null,"timestamp":"2026-01-01T00:00:00Z"}}"#,
+        PACKAGES[0],
+        side(from),
+        side(to)
+    )
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_who_lose_their_last_token_are_each_told_once() {
+    const OWNERS: usize = 90;
+    let scene = Scene::new();
+    let mints = (0..OWNERS).map(|n| action(n, None, Some(n + 1), 1));
+    let burns = (0..OWNERS).map(|n| action(n, Some(n + 1), None, 2));
+    let messages = scene.lines(&mints.chain(burns).collect::<Vec<_>>());
+    let arguments = ["--stream", "nft-token-actions", "--replay", &messages, "--rest", "--rate", "60"];
+    let (emulator, url) = scene.emulator_of_all(&arguments).await;
+    let live = Listener::start().await;
+    let config = configure(&scene, &url, &url, "emit_baseline: true", &live);
+    let mut lives = [scene.relay(&config)];
+    published(&emulator, 2 * OWNERS).await;
+    let last = |action: &str| told(&lives).iter().filter(|line| line.action == action).count();
+    within(PATIENCE, "all are told", || added_up(&told(&lives)).is_empty() && last("deleted") > 0).await;
+    assert_eq!(last("created"), last("deleted"));
+    assert!(last("deleted") > OWNERS / 3, "{}", last("deleted"));
+    let questions = metric(&lives[0], "cspr_relay_ownership_looks_total").await
+        + metric(&lives[0], "cspr_relay_ownership_walks_total").await;
+    assert!(questions <= 4.0 * OWNERS as f64, "{questions} questions");
+    lives[0].stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reload_begins_and_ends_to_watch() {
+    const COUNT: usize = 3_000;
+    let scene = Scene::new();
+    let arguments = ["--rest", "--unattended", "--rate", "600", "--seed", "11", "--count"];
+    let (emulator, url) = scene.emulator_of_all(&[&arguments[..], &[&COUNT.to_string()]].concat()).await;
+    let live = Listener::start().await;
+    let config = configure(&scene, &url, &url, "emit_baseline: true", &live);
+    let watching = std::fs::read_to_string(&config).unwrap() + "\nadmin: { listen: \"127.0.0.1:0\" }\n";
+    let is_about_owners =
+        |line: &&str| line.starts_with("  all:") || line.starts_with("  whales:") || line.contains("console:");
+    let without: Vec<&str> = watching.lines().filter(|line| !is_about_owners(line)).collect();
+    std::fs::write(&config, without.join("\n")).unwrap();
+    let mut lives = [scene.relay(&config)];
+    until("some is there", || live.received() > 50).await;
+    assert_eq!(metric(&lives[0], "cspr_relay_ownership_packages").await, 0.0);
+
+    std::fs::write(&config, &watching).unwrap();
+    lives[0].signal("HUP").await;
+    published(&emulator, COUNT).await;
+    agrees(&lives, &config).await;
+    assert_eq!(metric(&lives[0], "cspr_relay_ownership_packages").await, 3.0);
+
+    std::fs::write(&config, without.join("\n")).unwrap();
+    lives[0].signal("HUP").await;
+    lives[0].logs("removed all whales").await;
+    let start = Instant::now();
+    while metric(&lives[0], "cspr_relay_ownership_packages").await > 0.0 {
+        assert!(start.elapsed() < PATIENCE, "it is still watched");
+        sleep(Duration::from_millis(50)).await;
+    }
+    lives[0].stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_burst_of_mints_costs_a_few_questions() {
     const MINTS: usize = 10_000;
-    let owner = "66b1b6b393e5aed08be0759d52c484ba2921c844cc0918d5b8bb02849bb833d4";
-    let mint = |n: usize| {
-        format!(
-            r#"{{"data":{{"deploy_hash":"{n:064x}","contract_package_hash":"{}","token_id":"{n}","from_hash":null,"from_type":null,"to_hash":"{owner}","to_type":0,"nft_action_id":1}},"action":"created","extra":null,"timestamp":"2026-01-01T00:00:00Z"}}"#,
-            PACKAGES[0]
-        )
-    };
     let scene = Scene::new();
-    let messages = scene.lines(&(0..MINTS).map(mint).collect::<Vec<_>>());
+    let messages = scene.lines(&(0..MINTS).map(|n| action(n, None, Some(1), 1)).collect::<Vec<_>>());
     let arguments = ["--stream", "nft-token-actions", "--replay", &messages, "--rest", "--rate", "4000"];
     let (emulator, url) = scene.emulator_of_all(&arguments).await;
     let live = Listener::start().await;

@@ -13,8 +13,8 @@ use crate::store::rebuild::pour::pour;
 use crate::store::schema::PAGE_BYTES;
 use crate::store::tests::{Fixture, settings};
 use crate::store::{
-    Attempt, Candidate, Change, End, EventChoice, Held, LetterChoice, Order, Paused, PausedBy, Quarantined, Settlement,
-    Store, Waiting, schema,
+    Attempt, Candidate, Change, End, EventChoice, Held, Holding, LetterChoice, Observed, Order, Paused, PausedBy,
+    Quarantined, Settlement, Store, Waiting, schema,
 };
 
 pub(super) const SINKS: [&str; 3] = ["a", "b", "c"];
@@ -100,6 +100,7 @@ impl World {
             fixture.store.quarantine(Quarantined { stream: Stream::NftTokens, reason, body }).await.unwrap();
         }
         order(&fixture).await;
+        own(&fixture).await;
         for _ in 0..4 {
             fixture.store.tick().await.unwrap();
         }
@@ -131,6 +132,22 @@ async fn order(fixture: &Fixture) {
     let events = Order::ReplayEvents { sink: "c".to_owned(), choice: EventChoice::default(), again: false, rate: None };
     let job = run(fixture, events, 40, 2).await;
     assert!(job.is_running() && job.counts.done > 0, "{job:?}");
+}
+
+/// Who owns what, and who is to be asked for.
+async fn own(fixture: &Fixture) {
+    let package: Arc<str> = "a package".into();
+    let holding = |n: u64| Holding {
+        package: Arc::clone(&package),
+        owner: format!("the holder {n} of tokens").into(),
+        owner_type: Some(1),
+        tokens: n + 1,
+        revision: n,
+    };
+    let mut observed: Vec<Observed> = (0..300).map(|n| Observed::Holding(holding(n))).collect();
+    observed.push(Observed::Walked { package: "the package of a walk".into(), dues_to: 0 });
+    observed.push(Observed::Missed { package: Arc::clone(&package), owner: "the owner who is due".into() });
+    fixture.store.observe(observed, Vec::new()).await.unwrap();
 }
 
 async fn settle(fixture: &Fixture, numbers: std::ops::Range<u64>) {
