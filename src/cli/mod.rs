@@ -24,12 +24,13 @@ mod schema;
 mod secret;
 mod sinks;
 mod status;
+mod store;
 mod table;
 mod tail;
 mod token;
 mod verify;
 
-use std::io::{IsTerminal, Write};
+use std::io::{ErrorKind, IsTerminal, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -86,6 +87,7 @@ enum Command {
     Replay(Box<replay::Args>),
     Schema(schema::Schema),
     Secret(secret::Args),
+    Store(store::Args),
     Token(token::Args),
     Verify(verify::Args),
 }
@@ -147,6 +149,7 @@ async fn execute(command: Command, home: Option<demo::Home>) -> ExitCode {
         (Command::Sinks(args), _) => coded(sinks::run(args, &mut out, &mut errors).await),
         (Command::Schema(args), _) => ended(schema::run(&args, &mut out).map_err(Into::into)),
         (Command::Secret(args), _) => ended(secret::run(&args, &mut out)),
+        (Command::Store(args), _) => coded(store::run(args, &mut out, &mut errors)),
         (Command::Verify(args), _) => coded(verify::run(&args, &mut out).map_err(Into::into)),
     }
 }
@@ -158,6 +161,10 @@ fn ended(outcome: anyhow::Result<()>) -> ExitCode {
 fn coded(outcome: anyhow::Result<u8>) -> ExitCode {
     match outcome {
         Ok(code) => code.into(),
+        // Whoever read has seen enough, as `head` does.
+        Err(error) if error.downcast_ref().is_some_and(|it: &std::io::Error| it.kind() == ErrorKind::BrokenPipe) => {
+            ExitCode::SUCCESS
+        }
         Err(error) => report(&error, FAILED),
     }
 }

@@ -35,6 +35,13 @@ pub(super) struct Offer {
     rerouted: Vec<Candidate>,
 }
 
+impl Offer {
+    /// The number of the last of the events, if there are any.
+    pub(super) fn newest(&self) -> Option<u64> {
+        (!self.events.is_empty()).then(|| self.batch.last())
+    }
+}
+
 impl Accepting {
     pub(super) fn known_mut(&mut self) -> &mut Known {
         &mut self.known
@@ -139,7 +146,7 @@ impl Accepting {
         });
         self.recent.push(entries);
         for (seq, record) in batch.numbered() {
-            let wanted_by = |sink: &&SinkState| record.targets.iter().any(|target| target.sink == sink.id);
+            let wanted_by = |sink: &&SinkState| record.names(sink.id);
             for sink in sinks.iter().filter(wanted_by) {
                 sink.metrics.obligations.increment();
                 sink.metrics.pending.add(1);

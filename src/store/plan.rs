@@ -16,6 +16,7 @@ use super::lookup;
 use super::roster::RosterChange;
 use super::writer::Command;
 use super::{Candidate, Change, Quarantined, SinkId, UNRECORDED_MAX};
+use crate::budget::Spent;
 use crate::clock::monotonic;
 
 /// Commands taken into one commit.
@@ -36,6 +37,7 @@ pub(super) struct Plan {
     /// With the places of the settlements among them.
     pub(super) changes: Vec<(SinkId, Vec<Change>, OwnedSemaphorePermit)>,
     pub(super) quarantine: Vec<Quarantined>,
+    pub(super) spent: Option<Spent>,
     pub(super) indexes: Vec<(Vec<lookup::Row>, oneshot::Sender<()>)>,
     pub(super) steps: Vec<(Box<Step>, oneshot::Sender<Job>)>,
     pub(super) synced: Vec<oneshot::Sender<()>>,
@@ -53,6 +55,7 @@ impl Plan {
             }
             Command::Changes { sink, changes, places } => self.changes.push((sink, changes, places)),
             Command::Quarantine(message) => self.quarantine.push(message),
+            Command::Spent(spent) => self.spent = Some(spent),
             Command::Index { rows, done } => self.indexes.push((rows, done)),
             Command::Step { step, done } => self.steps.push((step, done)),
             Command::Tick => self.has_tick = true,
@@ -90,6 +93,7 @@ impl Plan {
     fn can_wait(&self) -> bool {
         let is_awaited = !self.permits.is_empty()
             || !self.quarantine.is_empty()
+            || self.spent.is_some()
             || !self.indexes.is_empty()
             || !self.steps.is_empty()
             || !self.synced.is_empty()
@@ -111,7 +115,11 @@ impl Plan {
     }
 
     pub(super) fn has_changes(&self) -> bool {
-        !self.changes.is_empty() || !self.quarantine.is_empty() || !self.indexes.is_empty() || !self.steps.is_empty()
+        !self.changes.is_empty()
+            || !self.quarantine.is_empty()
+            || self.spent.is_some()
+            || !self.indexes.is_empty()
+            || !self.steps.is_empty()
     }
 }
 

@@ -202,7 +202,7 @@ impl Worker {
                 is_whole = false;
                 break;
             }
-            if record.targets.iter().any(|target| target.sink == look.sink) && !settled.contains(&seq) {
+            if record.names(look.sink) && !settled.contains(&seq) {
                 wanted.push((seq, record));
                 bytes += record.body_bytes as usize;
             }

@@ -1,8 +1,8 @@
 //! The thread that writes.
 //!
-//! It takes every command that has gathered (see [`Plan`]), applies them in one transaction and commits; while that fsync
-//! runs, the next batch gathers. An accept that finds no room (quota reached, disk full) is put aside, and intake with it, while
-//! settlements go on; it is tried again with every later commit.
+//! It takes every command that has gathered (see [`Plan`]), applies them in one transaction and commits; while that
+//! fsync runs, the next batch gathers. An accept that finds no room (quota reached, disk full) is put aside, and intake
+//! with it, while settlements go on; it is tried again with every later commit.
 //!
 //! Woken by a command, ticks included; stopped by [`Command::Close`] or by the end of all handles; ends the process on
 //! any error but "no space".
@@ -22,7 +22,9 @@ use super::plan::Plan;
 use super::roster::RosterChange;
 use super::space::{Room, Space, is_full};
 use super::transaction::Transaction;
+use super::vouch::Vouch;
 use super::{Candidate, Change, End, Quarantined, SinkId};
+use crate::budget::Spent;
 use crate::clock::{Clock, monotonic};
 use crate::config::OnFull;
 use crate::metrics::{Metrics, SinkMetrics};
@@ -40,6 +42,8 @@ pub(super) enum Command {
         places: OwnedSemaphorePermit,
     },
     Quarantine(Quarantined),
+    /// The newest counts.
+    Spent(Spent),
     /// Answered when the rows are durable; the answer is dropped with them if there is no room.
     Index {
         rows: Vec<lookup::Row>,
@@ -78,6 +82,7 @@ pub(super) struct Writer {
     pub(super) sinks: Vec<SinkState>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) space: Space,
+    pub(super) vouch: Vouch,
     pub(super) lock: Lock,
 }
 
@@ -167,11 +172,15 @@ impl Writer {
                 return Err(error);
             }
         };
+        if let Some(newest) = offer.newest() {
+            self.vouch.note(newest);
+        }
         kill_point("store-after-commit");
         self.metrics.store.commits.observe(started.elapsed());
         self.count(plan);
         plan.changes.clear();
         plan.quarantine.clear();
+        plan.spent = None;
         for (_, done) in plan.indexes.drain(..) {
             // Whoever no longer waits was aborted.
             let _unwanted = done.send(());
@@ -246,6 +255,7 @@ fn write(
         changes.iter().try_for_each(|change| transaction.change(*sink, change, now))?;
     }
     plan.quarantine.iter().try_for_each(|message| transaction.quarantine(message, now))?;
+    plan.spent.iter().try_for_each(|spent| transaction.spent(spent))?;
     plan.indexes.iter().flat_map(|(rows, _)| rows).try_for_each(|row| transaction.index(row))?;
     // After the changes, so that what was settled by now is seen.
     let steps = plan.steps.iter().map(|(step, _)| transaction.step(step, served, now)).collect::<Result<_, _>>()?;
