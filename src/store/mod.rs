@@ -54,6 +54,7 @@ mod accept;
 mod bell;
 mod catalog;
 mod change;
+mod claimed;
 mod dead;
 mod epoch;
 mod error;
@@ -95,6 +96,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 pub(crate) use change::{Attempt, Change, End, Held, Paused, PausedBy, Replay, Settlement, Waiting};
+pub(crate) use claimed::{Claimed, Page};
 pub(crate) use error::{OpenError, Stopped};
 pub(crate) use history::{Body, Events, History, PastDelivery, State, Token, events};
 pub(crate) use input::{Candidate, Quarantined, Settings};
@@ -106,7 +108,6 @@ pub(crate) use letters::{LetterFilter, Listed, PastAttempt, Position, dead_lette
 pub(crate) use overview::{Overview, SinkOverview, overview};
 pub(crate) use owned::{Cause, Due, Holding, Mark, Marked, Observed, holdings};
 pub(crate) use quarantine::{QuarantinedMessage, quarantine};
-pub(crate) use reader::{Claimed, Page};
 pub(crate) use rebuild::{Rebuilt, rebuild};
 pub(crate) use verify::{Report, verify};
 

@@ -103,6 +103,7 @@ impl Plan {
         let is_awaited = !self.permits.is_empty()
             || !self.owned.is_empty()
             || !self.quarantine.is_empty()
+            || self.spent.is_some()
             || !self.indexes.is_empty()
             || !self.steps.is_empty()
             || !self.synced.is_empty()

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension};
 use tokio::sync::{mpsc, oneshot};
 
+use super::claimed::{Claimed, Page, RouteNames};
 use super::dead::DeadLetter;
 use super::epoch::Epochs;
 use super::error::{OpenError, Stopped};
@@ -29,34 +30,6 @@ const BATCHES_MAX: usize = 64;
 const MISSING: &str = "its stored bytes are missing";
 /// Decoded batches in memory, of about a hundred kilobytes each at the most.
 const BATCHES_KEPT: usize = 16;
-
-/// The names of matched routes.
-pub(crate) type RouteNames = Arc<[Arc<str>]>;
-
-/// A delivery, ready to be attempted.
-#[derive(Clone, Debug)]
-pub(crate) struct Claimed {
-    pub(crate) seq: u64,
-    /// 0: unordered.
-    pub(crate) lane: u64,
-    pub(crate) body_bytes: u32,
-    /// The event and the names of the matched routes; or what is wrong with the stored rows.
-    pub(crate) content: Result<(Arc<Event>, RouteNames), String>,
-}
-
-/// The result of a look for fresh deliveries.
-#[derive(Clone, Debug)]
-pub(crate) struct Page {
-    pub(crate) claimed: Vec<Claimed>,
-    /// There is nothing else for the sink up to here.
-    pub(crate) scanned_to: u64,
-}
-
-impl Page {
-    fn bytes(&self) -> usize {
-        self.claimed.iter().map(|claimed| claimed.body_bytes as usize).sum()
-    }
-}
 
 /// A look for fresh deliveries of a sink: at most `max` after `after`.
 pub(super) struct Look {

@@ -6,7 +6,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::reader::{Claimed, Page};
+use super::claimed::{Claimed, Page};
 use super::{SinkId, Store};
 use crate::config::SinkName;
 use crate::event::Event;

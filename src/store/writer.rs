@@ -1,8 +1,8 @@
 //! The thread that writes.
 //!
-//! It takes every command that has gathered (see [`Plan`]), applies them in one transaction and commits; while that fsync
-//! runs, the next batch gathers. An accept that finds no room (quota reached, disk full) is put aside, and intake with it, while
-//! settlements go on; it is tried again with every later commit.
+//! It takes every command that has gathered (see [`Plan`]), applies them in one transaction and commits; while that
+//! fsync runs, the next batch gathers. An accept that finds no room (quota reached, disk full) is put aside, and intake
+//! with it, while settlements go on; it is tried again with every later commit.
 //!
 //! Woken by a command, ticks included; stopped by [`Command::Close`] or by the end of all handles; ends the process on
 //! any error but "no space".

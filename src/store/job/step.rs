@@ -5,9 +5,9 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::parked::Parked;
 use super::{Counts, Job, JobState, Order, Page};
 use crate::clock::Timestamp;
+use crate::store::Claimed;
 use crate::store::dead::DeadLetter;
 use crate::store::format::{Damaged, Decoder, Table, open, seal};
-use crate::store::reader::Claimed;
 use crate::store::transaction::DELIVERED;
 use crate::store::{Replay, SinkId, Waiting};
 

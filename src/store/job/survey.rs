@@ -13,10 +13,11 @@ use super::step::{Candidate, Judge};
 use super::superseded::Superseded;
 use super::{Counts, Cursor, EventChoice, Job, LetterChoice, Order, QuarantineChoice};
 use crate::event::{self, Stream};
+use crate::store::Claimed;
 use crate::store::dead::DeadLetter;
 use crate::store::error::OpenError;
 use crate::store::format::{Batch, Damaged, Decoder, Record, Table, open, open_body};
-use crate::store::reader::{Claimed, Facts};
+use crate::store::reader::Facts;
 use crate::store::{SinkId, schema};
 
 /// Rows looked at for one page, and the bytes of messages in it.

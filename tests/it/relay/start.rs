@@ -72,7 +72,7 @@ async fn a_store_of_another_kind_is_left_alone() {
         ),
         (&sqlite("PRAGMA application_id = 7; CREATE TABLE t (x)"), foreign),
         (&sqlite("CREATE TABLE t (x)"), foreign),
-        (&text, "cannot open the store: file is not a database; keep a copy of the data directory before any repair"),
+        (&text, "cannot open the store: file is not a database; if it is damaged, `cspr-relay store rebuild` makes"),
     ];
     for (make, says) in cases {
         let scene = Scene::new();
