@@ -8,6 +8,7 @@ pub mod config;
 
 mod admin;
 mod backoff;
+mod budget;
 mod clock;
 mod delivery;
 mod emulator;

@@ -6,7 +6,7 @@ use anyhow::ensure;
 
 use crate::bare;
 use crate::receiver::Receiver;
-use crate::relay::{Place, Sink};
+use crate::relay::{Place, Relay, Sink};
 use crate::report::Usage;
 use crate::source::Paced;
 
@@ -26,25 +26,48 @@ impl Times {
     }
 }
 
-/// Lets events come at `rate` for `seconds` and measures those of the sink that leads to `/ok`.
+/// Events that come at a pace.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pace {
+    /// Events a second.
+    pub(crate) rate: f64,
+    pub(crate) seconds: u64,
+    /// The number of the first one: a store takes each number once.
+    pub(crate) first: u64,
+}
+
+/// Lets events come to a new store and measures those of the sink that leads to `/ok`.
 pub(crate) fn measure(receiver: &Receiver, sinks: &[Sink], rate: f64, seconds: u64) -> anyhow::Result<(Times, Usage)> {
-    let runtime = bare::runtime()?;
-    let count = (rate * seconds as f64) as u64;
     let place = Place::new()?;
-    let source = Paced::start(&runtime, rate, count)?;
+    let start = |url: &str| Ok(place.start(url, sinks)?.0);
+    let (times, usage, ()) = measure_while(receiver, Pace { rate, seconds, first: 0 }, start, |_| Ok(()))?;
+    Ok((times, usage))
+}
+
+/// The same with a relay that `start` starts, given the address of its source, while `meanwhile` is done to it.
+pub(crate) fn measure_while<T>(
+    receiver: &Receiver,
+    pace: Pace,
+    start: impl FnOnce(&str) -> anyhow::Result<Relay>,
+    meanwhile: impl FnOnce(&mut Relay) -> anyhow::Result<T>,
+) -> anyhow::Result<(Times, Usage, T)> {
+    let runtime = bare::runtime()?;
+    let count = (pace.rate * pace.seconds as f64) as u64;
+    let source = Paced::start(&runtime, pace, count)?;
     let before = receiver.received();
     receiver.record_arrivals();
-    let (relay, _) = place.start(&format!("ws://{}", source.address), sinks)?;
+    let mut relay = start(&format!("ws://{}", source.address))?;
     let cpu = relay.process.cpu();
-    receiver.wait_for(before + count, Duration::from_secs(seconds + 20))?;
+    let done = meanwhile(&mut relay)?;
+    receiver.wait_for(before + count, Duration::from_secs(pace.seconds + 20))?;
     let usage = Usage::since(&relay.process, cpu, count);
     let arrivals = receiver.take_arrivals();
     let sent: Vec<Instant> = source.sent();
     let times = arrivals.iter().filter_map(|(number, at)| {
-        let sent = sent.get(usize::try_from(*number).ok()?)?;
+        let sent = sent.get(usize::try_from(number.checked_sub(pace.first)?).ok()?)?;
         Some(at.duration_since(*sent))
     });
     let times = Times::new(times.collect());
     ensure!(times.0.len() as u64 >= count, "only {} of {count} events could be timed", times.0.len());
-    Ok((times, usage))
+    Ok((times, usage, done))
 }

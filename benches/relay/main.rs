@@ -17,6 +17,7 @@ mod broker;
 mod buses;
 mod kafka;
 mod latency;
+mod operate;
 mod process;
 mod receiver;
 mod relay;
@@ -42,12 +43,26 @@ struct Size {
     bare_seconds: u64,
     /// Seconds for each measurement of latency.
     latency_seconds: u64,
+    /// Dead letters, and five times as many events that wait, that an operator looks through.
+    letters: u64,
 }
 
-const FULL: Size =
-    Size { events: 200_000, backlog: 1_000_000, backlog_small: 30_000, bare_seconds: 5, latency_seconds: 15 };
-const QUICK: Size =
-    Size { events: 60_000, backlog: 120_000, backlog_small: 30_000, bare_seconds: 2, latency_seconds: 4 };
+const FULL: Size = Size {
+    events: 200_000,
+    backlog: 1_000_000,
+    backlog_small: 30_000,
+    bare_seconds: 5,
+    latency_seconds: 15,
+    letters: 1_000_000,
+};
+const QUICK: Size = Size {
+    events: 60_000,
+    backlog: 120_000,
+    backlog_small: 30_000,
+    bare_seconds: 2,
+    latency_seconds: 8,
+    letters: 100_000,
+};
 /// Of the messages of all runs.
 const BODY_BYTES: usize = 1500;
 

@@ -1,6 +1,6 @@
 //! A consumer that does next to nothing, so that it is never what limits: it reads requests and answers them.
 //!
-//! `/ok` is answered 204, `/fail` 500, `/hang` never. One thread; stops with the process.
+//! `/ok` is answered 204, `/take` too, `/refuse` 422, `/fail` 500, `/hang` never. One thread; stops with the process.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,6 +22,7 @@ pub(crate) struct Receiver {
 #[derive(Default)]
 struct Shared {
     received: AtomicU64,
+    taken: AtomicU64,
     /// The token and the time of each request to `/ok`, as long as somebody wants them.
     arrivals: Mutex<Option<Vec<(u64, Instant)>>>,
 }
@@ -46,6 +47,11 @@ impl Receiver {
     /// Requests to `/ok` so far.
     pub(crate) fn received(&self) -> u64 {
         self.shared.received.load(Ordering::Relaxed)
+    }
+
+    /// Requests to `/take` so far.
+    pub(crate) fn taken(&self) -> u64 {
+        self.shared.taken.load(Ordering::Relaxed)
     }
 
     /// Waits until `count` requests to `/ok` have come in all.
@@ -91,6 +97,11 @@ async fn serve(mut socket: TcpStream, shared: Arc<Shared>) -> std::io::Result<()
                 shared.note(&buffer);
                 b"HTTP/1.1 204 No Content\r\n\r\n"
             }
+            [b'/', b't', ..] | [b't', ..] => {
+                shared.taken.fetch_add(1, Ordering::Relaxed);
+                b"HTTP/1.1 204 No Content\r\n\r\n"
+            }
+            [b'/', b'r', ..] | [b'r', ..] => b"HTTP/1.1 422 Unprocessable Content\r\ncontent-length: 0\r\n\r\n",
             [b'/', b'f', ..] | [b'f', ..] => b"HTTP/1.1 500 Internal Server Error\r\ncontent-length: 0\r\n\r\n",
             _ => std::future::pending().await,
         };

@@ -11,6 +11,7 @@ use crate::process::Process;
 
 /// The secret of every sink; the receiver does not check.
 pub(crate) const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+pub(crate) const ADMIN_TOKEN: &str = "token-of-the-measurements";
 const READY: &str = "the relay is running";
 
 /// A directory for one store, with the configuration beside it; removed when dropped.
@@ -44,8 +45,8 @@ impl Place {
     /// The same with this configuration, whose store must be `data`.
     pub(crate) fn start_with(&self, configuration: &str) -> anyhow::Result<(Relay, Duration)> {
         let path = self.path().join("relay.yaml");
-        let admin = "\nadmin: { listen: \"127.0.0.1:0\" }\n";
-        std::fs::write(&path, format!("{configuration}{admin}"))?;
+        let admin = format!("admin: {{ listen: \"127.0.0.1:0\", token: {ADMIN_TOKEN} }}");
+        std::fs::write(&path, format!("{configuration}\n{admin}\n"))?;
         let began = Instant::now();
         let arguments = ["run".to_owned(), "--config".to_owned(), path.display().to_string()];
         let mut process = Process::start(self.path(), "relay", &arguments)?;

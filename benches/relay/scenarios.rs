@@ -7,7 +7,7 @@ use crate::receiver::Receiver;
 use crate::relay::{Place, Relay, Sink};
 use crate::report::{Report, Row, Usage, millis, rate};
 use crate::source::Emulator;
-use crate::{BODY_BYTES, Size, bare, buses, routes};
+use crate::{BODY_BYTES, Size, bare, buses, operate, routes};
 
 const IN_FLIGHT: usize = 64;
 /// No measurement takes longer.
@@ -28,7 +28,10 @@ pub(crate) fn run(size: Size, only: Option<&str>, report: &mut Report) -> anyhow
     if is_wanted("amqp") {
         buses::measure_amqp(size, report)?;
     }
-    if only.is_some_and(|only| only.split(',').all(|wanted| matches!(wanted, "routes" | "kafka" | "amqp"))) {
+    if is_wanted("operate") {
+        operate::measure(size, &receiver, report)?;
+    }
+    if only.is_some_and(|only| only.split(',').all(|it| matches!(it, "routes" | "kafka" | "amqp" | "operate"))) {
         return Ok(());
     }
     let read = bare_loops(size, &receiver, report)?;

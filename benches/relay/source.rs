@@ -11,6 +11,7 @@ use tokio::net::TcpListener;
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::BODY_BYTES;
+use crate::latency::Pace;
 use crate::process::Process;
 
 /// An emulator that publishes messages made beforehand, as soon as and as fast as a client reads.
@@ -40,12 +41,12 @@ pub(crate) struct Paced {
 }
 
 impl Paced {
-    /// One connection, `count` events, `rate` a second, after a pause in which the relay settles down.
-    pub(crate) fn start(runtime: &tokio::runtime::Runtime, rate: f64, count: u64) -> anyhow::Result<Self> {
+    /// One connection and `count` events, after a pause in which the relay settles down.
+    pub(crate) fn start(runtime: &tokio::runtime::Runtime, pace: Pace, count: u64) -> anyhow::Result<Self> {
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0"))?;
         let address = listener.local_addr()?;
         let sent = Arc::new(Mutex::new(Vec::new()));
-        runtime.spawn(publish(listener, rate, count, Arc::clone(&sent)));
+        runtime.spawn(publish(listener, pace, count, Arc::clone(&sent)));
         Ok(Self { address, sent })
     }
 
@@ -54,13 +55,13 @@ impl Paced {
     }
 }
 
-async fn publish(listener: TcpListener, rate: f64, count: u64, sent: Arc<Mutex<Vec<Instant>>>) -> anyhow::Result<()> {
+async fn publish(listener: TcpListener, pace: Pace, count: u64, sent: Arc<Mutex<Vec<Instant>>>) -> anyhow::Result<()> {
     let (socket, _) = listener.accept().await?;
     socket.set_nodelay(true)?;
     let mut socket = tokio_tungstenite::accept_async(socket).await?;
     tokio::time::sleep(Duration::from_millis(500)).await;
-    let mut ticks = tokio::time::interval(Duration::from_secs_f64(1.0 / rate));
-    for number in 0..count {
+    let mut ticks = tokio::time::interval(Duration::from_secs_f64(1.0 / pace.rate));
+    for number in pace.first..pace.first + count {
         let message = Message::text(message(number));
         ticks.tick().await;
         sent.lock().unwrap_or_else(PoisonError::into_inner).push(Instant::now());

@@ -8,7 +8,9 @@ use utoipa::ToSchema;
 use super::problem::Problem;
 use super::sinks::Sinks;
 use super::{Context, Shared};
-use crate::metrics::{ConnectionMetrics, Gauge, IntakeMetrics, ReloadMetrics, SourceMetrics, StoreMetrics};
+use crate::metrics::{
+    ConnectionMetrics, Gauge, IntakeMetrics, ReloadMetrics, RestMetrics, SourceMetrics, StoreMetrics,
+};
 use crate::store::Overview;
 
 /// The whole relay.
@@ -20,6 +22,7 @@ pub(crate) struct Status {
     /// A stop was asked for, or something broke.
     pub(crate) stopping: bool,
     pub(crate) source: SourceStatus,
+    pub(crate) rest: RestStatus,
     pub(crate) events: EventCounts,
     pub(crate) store: StoreStatus,
     pub(crate) reload: ReloadStatus,
@@ -61,6 +64,21 @@ pub(crate) struct ConnectionStatus {
     pub(crate) disconnects: u64,
     /// Why it is not up.
     pub(crate) trouble: Option<String>,
+}
+
+/// The requests to CSPR.cloud's REST API.
+#[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
+pub(crate) struct RestStatus {
+    /// Those of the last 24 hours, of earlier runs included.
+    pub(crate) day_requests: u64,
+    /// `source.rest.requests_per_day`
+    pub(crate) day_requests_max: u64,
+    /// Requests that wait for their turn.
+    pub(crate) waiting: u64,
+    /// When the first of them has it.
+    pub(crate) waiting_until: Option<String>,
+    /// Requests without a usable answer, since the relay started.
+    pub(crate) failures: u64,
 }
 
 /// What became of the messages since the relay started.
@@ -118,6 +136,7 @@ impl Status {
             at: context.clock.now().to_string(),
             stopping: context.lifecycle.drain().is_cancelled(),
             source: source(&metrics.source),
+            rest: rest(&metrics.rest),
             events: events(&metrics.intake),
             store: store(&metrics.store, context.store_max_bytes, overview),
             reload: reload(&metrics.reload),
@@ -135,6 +154,16 @@ fn source(source: &SourceMetrics) -> SourceStatus {
         messages: source.messages.value(),
         pings: source.pings.value(),
         ignored_texts: source.ignored_texts.value(),
+    }
+}
+
+fn rest(rest: &RestMetrics) -> RestStatus {
+    RestStatus {
+        day_requests: rest.day.value(),
+        day_requests_max: rest.per_day.value(),
+        waiting: rest.waiting.value(),
+        waiting_until: rest.waiting_until.moment().map(|at| at.to_string()),
+        failures: rest.failed.value(),
     }
 }
 

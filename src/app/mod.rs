@@ -6,6 +6,7 @@
 
 mod changes;
 mod live;
+mod rest;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -49,6 +50,7 @@ pub struct Running {
     live: Arc<Mutex<Live>>,
     intake: std::thread::JoinHandle<()>,
     upkeep: Task,
+    budget: Task,
     jobs: Task,
     admin: Admin,
     shutdown_timeout: std::time::Duration,
@@ -94,6 +96,7 @@ impl App {
                  returns"
             );
         }
+        let (_rest, budget) = rest::start(&config.source, &store, &clock, &metrics, &lifecycle)?;
         let routing = Arc::new(Switch::new(live::routing(&config, &store)));
         let start = |outlet: Outlet| (outlet.name.clone(), delivery::start(outlet, clock.clone(), &lifecycle));
         let sinks: BTreeMap<SinkName, Delivering> = outlets.into_iter().map(start).collect();
@@ -137,6 +140,7 @@ impl App {
             live: Arc::new(Mutex::new(live)),
             intake,
             upkeep,
+            budget,
             jobs,
             admin,
             shutdown_timeout,
@@ -180,7 +184,7 @@ impl Running {
     }
 
     async fn wind_down(self) {
-        let Self { live, intake, mut upkeep, mut jobs, admin, .. } = self;
+        let Self { live, intake, mut upkeep, mut budget, mut jobs, admin, .. } = self;
         // A reload under way ends soon, since all that it waits for ends with the drain.
         let mut live = live.lock().await;
         if let Some(source) = live.source.take() {
@@ -191,6 +195,7 @@ impl Running {
         let _joined = tokio::task::spawn_blocking(move || intake.join()).await;
         live.sinks_ended().await;
         upkeep.ended().await;
+        budget.ended().await;
         jobs.ended().await;
         // A store that stopped by itself has said why.
         let _closed = live.store.clone().close().await;

@@ -7,14 +7,15 @@ use anyhow::Context;
 use serde_json::json;
 
 use super::USAGE;
+use crate::budget::Purpose;
 use crate::config::{self, SourceConfig};
-use crate::source::rest::{Ownership, Ownerships, Rest, Walked};
+use crate::source::rest::{Account, Ownership, Ownerships, Rest, Walked};
 
 /// Show who owns how many tokens of a collection
 ///
 /// Asks CSPR.cloud's REST API with the key of the configuration: for all owners of a contract package, all that an
-/// owner holds, or both for one number. Large collections take a request for every 250 owners, at the pace of
-/// `source.rest.requests_per_minute`.
+/// owner holds, or both for one number. Large collections take a request for every 250 owners, and at most
+/// half of `source.rest` in a minute, since a relay may be at work with the same key.
 #[derive(Clone, Debug, clap::Args)]
 #[command(group(clap::ArgGroup::new("whose").args(["package", "owner"]).required(true).multiple(true)))]
 pub(crate) struct Args {
@@ -48,7 +49,7 @@ impl Args {
 pub(crate) async fn run(args: Args, out: &mut impl Write, errors: &mut impl Write) -> anyhow::Result<u8> {
     let Some(whose) = args.whose() else { return Ok(USAGE) };
     let Some(source) = source(&args, errors)? else { return Ok(USAGE) };
-    let rest = Rest::new(&source)?;
+    let rest = Rest::new(&source, Account::default())?.at(Purpose::Backfill);
     let progress = if io::stderr().is_terminal() { Progress::Shown } else { Progress::Hidden };
     let walked = rest
         .ownerships(&whose, |rows, of| progress.note(errors, rows, of))

@@ -98,6 +98,8 @@ pub struct RestConfig {
     /// `https://…` (or `http://…` for an emulator), without a path.
     pub url: Url,
     pub requests_per_minute: usize,
+    /// In any 24 hours.
+    pub requests_per_day: u64,
 }
 
 /// How far a subscription is narrowed.

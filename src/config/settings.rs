@@ -22,6 +22,7 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 pub(super) const GIB: u64 = 1 << 30;
 /// More is no limit; the free tier has 100.
 const REQUESTS_PER_MINUTE_MAX: usize = 100_000;
+const REQUESTS_PER_DAY_MAX: usize = 100_000_000;
 /// A shorter token could be guessed.
 const TOKEN_BYTES_MIN: usize = 16;
 
@@ -49,6 +50,7 @@ shape! {
     Rest {
         url: NoMapping = Form::pattern("^https?://[^/@]+/?$"),
         requests_per_minute: NoMapping = Form::number(1, REQUESTS_PER_MINUTE_MAX),
+        requests_per_day: NoMapping = Form::number(1, REQUESTS_PER_DAY_MAX),
     }
 }
 
@@ -105,12 +107,14 @@ pub(super) fn source(parent: &Place<'_>, node: Option<Node<Source>>) -> Option<S
 fn rest(parent: &Place<'_>, node: Option<Node<Rest>>, network: Option<Network>) -> Option<RestConfig> {
     let (rest, place) = parent.map("rest", node);
     let limits = 1..=REQUESTS_PER_MINUTE_MAX;
-    let requests_per_minute = place.number("requests_per_minute", rest.requests_per_minute, limits, 60);
+    let requests_per_minute = place.number("requests_per_minute", rest.requests_per_minute, limits, 100);
+    let limits = 1..=REQUESTS_PER_DAY_MAX;
+    let requests_per_day = place.number("requests_per_day", rest.requests_per_day, limits, 6_000) as u64;
     let url = match rest.url {
         Some(node) => url(&place, node, ["https", "http"]).and_then(|(url, place)| without_path(url, &place)),
         None => network.map(|network| built_in(network.rest_address())),
     };
-    Some(RestConfig { url: url?, requests_per_minute })
+    Some(RestConfig { url: url?, requests_per_minute, requests_per_day })
 }
 
 fn network(place: &Place<'_>, node: Option<Text>) -> Option<Network> {

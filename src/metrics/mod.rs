@@ -3,6 +3,7 @@
 //! Every value is a count of things since the process started, or a present amount. Nothing here blocks or allocates.
 
 mod histogram;
+mod rest;
 mod sink;
 mod source;
 
@@ -11,6 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 pub(crate) use histogram::Histogram;
+pub(crate) use rest::RestMetrics;
 pub(crate) use sink::{Failed, SinkMetrics};
 pub(crate) use source::{ConnectionMetrics, SourceMetrics};
 
@@ -73,6 +75,7 @@ impl Gauge {
 #[derive(Debug, Default)]
 pub(crate) struct Metrics {
     pub(crate) source: SourceMetrics,
+    pub(crate) rest: Arc<RestMetrics>,
     pub(crate) intake: IntakeMetrics,
     pub(crate) store: StoreMetrics,
     pub(crate) reload: ReloadMetrics,

@@ -10,7 +10,7 @@ pub(super) struct Sealed {
     pub(super) key: &'static [&'static str],
 }
 
-pub(super) const SEALED: [Sealed; 12] = [
+pub(super) const SEALED: [Sealed; 13] = [
     Sealed { table: Table::Batch, name: "batch", key: &["first"] },
     Sealed { table: Table::Event, name: "event", key: &["seq"] },
     Sealed { table: Table::Settled, name: "settled", key: &["sink", "seq"] },
@@ -22,6 +22,7 @@ pub(super) const SEALED: [Sealed; 12] = [
     Sealed { table: Table::Quarantine, name: "quarantine", key: &["number"] },
     Sealed { table: Table::Pause, name: "pause", key: &["sink"] },
     Sealed { table: Table::Job, name: "job", key: &["number"] },
+    Sealed { table: Table::Spent, name: "spent", key: &["key"] },
     Sealed { table: Table::Lookup, name: "lookup", key: &["kind", "first", "bucket"] },
 ];
 

@@ -26,6 +26,7 @@ pub(super) enum Table {
     Pause = 11,
     Job = 12,
     Name = 13,
+    Spent = 20,
 }
 
 /// The row is not what was written.

@@ -40,6 +40,7 @@
 //! | `pause` | sink | that nothing is attempted there: since when, by whom, why |
 //! | `letter_count`, `letter_size` | sink; none | how many dead letters it has, how much all their messages take; kept by triggers |
 //! | `job` | number | an operator's work on what is stored, and how far it has come |
+//! | `spent` | 0 | requests to CSPR.cloud's REST API in the last day, by the hour |
 //! | `name` | number | names of sinks and routes, referred to by number |
 //! | `epoch` | first seq | the epochs of sequences |
 //! | `meta` | key | where the known ids begin |
@@ -74,6 +75,7 @@ mod roster;
 mod schema;
 mod small;
 mod space;
+mod spent;
 mod start;
 mod transaction;
 mod verify;

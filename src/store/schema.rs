@@ -75,6 +75,7 @@ pub(super) const COUNTED: [(&str, &str, &str, &str); 2] =
 const LATER_TABLES: &str = "
     CREATE TABLE IF NOT EXISTS pause (sink INTEGER PRIMARY KEY, row BLOB NOT NULL);
     CREATE TABLE IF NOT EXISTS job (number INTEGER PRIMARY KEY, row BLOB NOT NULL);
+    CREATE TABLE IF NOT EXISTS spent (key INTEGER PRIMARY KEY, row BLOB NOT NULL);
 ";
 
 /// How many dead letters each sink has, and what their messages take, kept by the database itself, whoever writes:

@@ -6,7 +6,9 @@ use super::dead::DeadLetter;
 use super::format::{Batch, Decoder, Encoder, Table, name_sum, seal, seal_into};
 use super::job::{Handed, Job, Step};
 use super::lookup;
+use super::spent;
 use super::{Attempt, Change, End, Held, Paused, Quarantined, Settlement, SinkId, Waiting};
+use crate::budget::Spent;
 use crate::clock::Timestamp;
 
 /// The outcomes of settled rows; the numbers are on disk.
@@ -73,6 +75,10 @@ impl<'c> Transaction<'c> {
         let row = seal(Table::Quarantine, &[number], &out.0);
         self.inner.prepare_cached("INSERT INTO quarantine VALUES (?1, ?2)")?.execute(params![number, row])?;
         Ok(())
+    }
+
+    pub(super) fn spent(&self, spent: &Spent) -> rusqlite::Result<()> {
+        spent::write(&self.inner, spent)
     }
 
     pub(super) fn leave_quarantine(&self, number: u64) -> rusqlite::Result<()> {

@@ -22,6 +22,7 @@ use super::space::{Room, Space, is_full};
 use super::transaction::Transaction;
 use super::vouch::Vouch;
 use super::{Candidate, Change, End, Quarantined, SinkId};
+use crate::budget::Spent;
 use crate::clock::{Clock, monotonic};
 use crate::config::OnFull;
 use crate::metrics::{Metrics, SinkMetrics};
@@ -43,6 +44,8 @@ pub(super) enum Command {
         places: OwnedSemaphorePermit,
     },
     Quarantine(Quarantined),
+    /// The newest counts.
+    Spent(Spent),
     /// Answered when the rows are durable; the answer is dropped with them if there is no room.
     Index {
         rows: Vec<lookup::Row>,
@@ -94,6 +97,7 @@ struct Plan {
     /// With the places of the settlements among them.
     changes: Vec<(SinkId, Vec<Change>, OwnedSemaphorePermit)>,
     quarantine: Vec<Quarantined>,
+    spent: Option<Spent>,
     indexes: Vec<(Vec<lookup::Row>, oneshot::Sender<()>)>,
     steps: Vec<(Box<Step>, oneshot::Sender<Job>)>,
     synced: Vec<oneshot::Sender<()>>,
@@ -111,6 +115,7 @@ impl Plan {
             }
             Command::Changes { sink, changes, places } => self.changes.push((sink, changes, places)),
             Command::Quarantine(message) => self.quarantine.push(message),
+            Command::Spent(spent) => self.spent = Some(spent),
             Command::Index { rows, done } => self.indexes.push((rows, done)),
             Command::Step { step, done } => self.steps.push((step, done)),
             Command::Tick => self.has_tick = true,
@@ -145,7 +150,11 @@ impl Plan {
     }
 
     fn has_changes(&self) -> bool {
-        !self.changes.is_empty() || !self.quarantine.is_empty() || !self.indexes.is_empty() || !self.steps.is_empty()
+        !self.changes.is_empty()
+            || !self.quarantine.is_empty()
+            || self.spent.is_some()
+            || !self.indexes.is_empty()
+            || !self.steps.is_empty()
     }
 }
 
@@ -243,6 +252,7 @@ impl Writer {
         self.count(plan);
         plan.changes.clear();
         plan.quarantine.clear();
+        plan.spent = None;
         for (_, done) in plan.indexes.drain(..) {
             // Whoever no longer waits was aborted.
             let _unwanted = done.send(());
@@ -317,6 +327,7 @@ fn write(
         changes.iter().try_for_each(|change| transaction.change(*sink, change, now))?;
     }
     plan.quarantine.iter().try_for_each(|message| transaction.quarantine(message, now))?;
+    plan.spent.iter().try_for_each(|spent| transaction.spent(spent))?;
     plan.indexes.iter().flat_map(|(rows, _)| rows).try_for_each(|row| transaction.index(row))?;
     // After the changes, so that what was settled by now is seen.
     let steps = plan.steps.iter().map(|(step, _)| transaction.step(step, served, now)).collect::<Result<_, _>>()?;

@@ -107,7 +107,8 @@ impl Stage {
             ca_file: None,
             rest: RestConfig {
                 url: Url::parse(&self.emulator.rest_url()).context("the address of the emulator")?,
-                requests_per_minute: 60,
+                requests_per_minute: 100,
+                requests_per_day: 6_000,
             },
         };
         Ok(Config {

@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use super::USAGE;
 use super::listen::shown;
 use super::relay::Place;
-use crate::admin::status::{ConnectionStatus, EventCounts, ReloadStatus, Status, StoreStatus};
+use crate::admin::status::{ConnectionStatus, EventCounts, ReloadStatus, RestStatus, Status, StoreStatus};
 
 /// Show a running relay at a glance: source, store, configuration, sinks
 #[derive(Clone, Debug, clap::Args)]
@@ -35,6 +35,7 @@ fn write(status: &Status, out: &mut impl Write) -> io::Result<()> {
     let stopping = if status.stopping { ", stopping" } else { "" };
     writeln!(out, "cspr-relay {}{stopping}, {}", status.version, status.at)?;
     status.source.connections.iter().try_for_each(|connection| write_connection(connection, out))?;
+    write_rest(&status.rest, out)?;
     let EventCounts { accepted, duplicates, variants, recurred, unmatched, quarantined } = status.events;
     writeln!(
         out,
@@ -57,6 +58,18 @@ fn write_connection(connection: &ConnectionStatus, out: &mut impl Write) -> io::
     match &connection.trouble {
         Some(trouble) if !connection.is_up => writeln!(out, "\n        {}", shown(trouble, usize::MAX)),
         _ => writeln!(out),
+    }
+}
+
+/// Nothing as long as nothing was asked.
+fn write_rest(rest: &RestStatus, out: &mut impl Write) -> io::Result<()> {
+    if rest.day_requests == 0 {
+        return Ok(());
+    }
+    write!(out, "rest    {} of {} requests in 24 hours", rest.day_requests, rest.day_requests_max)?;
+    match &rest.waiting_until {
+        Some(until) => writeln!(out, ", {} waiting until {until}", rest.waiting),
+        None => writeln!(out),
     }
 }
 

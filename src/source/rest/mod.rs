@@ -1,16 +1,17 @@
 //! CSPR.cloud's REST API: one client for whatever the stream alone cannot tell.
 //!
-//! What it promises: never more requests in a minute than `source.rest.requests_per_minute`; every request ends within
+//! What it promises: never more requests than the budget allows (`crate::budget`), whoever asks; every request ends within
 //! a time limit; a server that is busy, slow or down is asked again a few times, as late as it says; nothing that it
 //! returns makes its way into a message but numbers and the documented words, since a gateway was seen that echoes the
-//! key. What it does not do: remember across restarts how much was asked.
+//! key. What it does not do: keep on disk how much was asked; it tells that as it changes ([`Rest::spent`]).
 
 mod answer;
-mod quota;
 #[cfg(test)]
 mod tests;
+mod turns;
 mod walk;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
@@ -19,15 +20,18 @@ use reqwest::{Certificate, Client, Response, StatusCode, Url};
 use secrecy::ExposeSecret;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use tokio::sync::watch;
 use tokio::time::sleep;
 
 pub(crate) use answer::RestError;
+pub(crate) use turns::Account;
 pub(crate) use walk::Walked;
 
 use super::retry::Trouble;
 use crate::backoff::Backoff;
+use crate::budget::{Purpose, Spent};
 use crate::config::{Secret, SourceConfig};
-use quota::Quota;
+use turns::Turns;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
@@ -63,13 +67,14 @@ pub(crate) enum Ownerships {
     },
 }
 
-/// The client. It keeps connections open and counts its requests, so one serves the whole process.
-#[derive(Debug)]
+/// The client. It keeps connections open, and its clones share one budget, so one serves the whole process.
+#[derive(Clone, Debug)]
 pub(crate) struct Rest {
     base: Url,
     api_key: Secret,
     http: Client,
-    quota: Quota,
+    turns: Arc<Turns>,
+    purpose: Purpose,
     backoff: Backoff,
 }
 
@@ -82,8 +87,9 @@ struct Page<T> {
 }
 
 impl Rest {
-    /// Everything that can be wrong in the configuration is found here; nothing is asked yet.
-    pub(crate) fn new(source: &SourceConfig) -> anyhow::Result<Self> {
+    /// Everything that can be wrong in the configuration is found here; nothing is asked yet. It asks with the least
+    /// urgency: see [`Self::at`].
+    pub(crate) fn new(source: &SourceConfig, account: Account) -> anyhow::Result<Self> {
         let mut http = Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
             .timeout(REQUEST_TIMEOUT)
@@ -100,9 +106,20 @@ impl Rest {
             base: source.rest.url.clone(),
             api_key: source.api_key.clone(),
             http: http.build().context("could not set up the HTTP client for CSPR.cloud")?,
-            quota: Quota::new(source.rest.requests_per_minute),
+            turns: Arc::new(Turns::new(&source.rest, account)),
+            purpose: Purpose::Backfill,
             backoff: BACKOFF,
         })
+    }
+
+    /// The same client, for another purpose.
+    pub(crate) fn at(&self, purpose: Purpose) -> Self {
+        Self { purpose, ..self.clone() }
+    }
+
+    /// What was asked in the last day, for the next run, as it changes.
+    pub(crate) fn spent(&self) -> watch::Receiver<Spent> {
+        self.turns.spent()
     }
 
     /// One page of rows, the greatest numbers of tokens first; pages count from 1.
@@ -131,14 +148,18 @@ impl Rest {
     async fn fetch<T: DeserializeOwned>(&self, url: &Url) -> Result<T, RestError> {
         let mut tries = 0;
         loop {
-            self.quota.turn().await;
+            self.turns.turn(self.purpose).await;
             tries += 1;
-            let trouble = match self.ask(url).await {
+            let failed = match self.ask(url).await {
                 Ok(found) => return Ok(found),
-                Err(RestError::Passing(trouble)) => trouble,
-                Err(error) => return Err(error),
+                Err(error) => error,
             };
+            self.turns.note_failure();
+            let RestError::Passing(trouble) = failed else { return Err(failed) };
             let wait = self.wait_after(&trouble, tries);
+            if let Trouble::Throttled { .. } = trouble {
+                self.turns.hold(wait);
+            }
             if tries == TRIES_MAX || wait > WAIT_MAX {
                 return Err(RestError::Passing(trouble));
             }

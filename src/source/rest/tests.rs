@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use reqwest::Url;
 
-use super::{Ownership, Ownerships, Rest, RestError};
+use super::{Account, Ownership, Ownerships, Rest, RestError};
 use crate::backoff::Backoff;
 use crate::config::{PushDown, RestConfig, Secret, SourceConfig};
 use crate::emulator::{BadKey, Emulator, Refusal, RestSettings, Settings, Shape, World};
@@ -30,9 +30,13 @@ async fn rig(settings: Settings, key: &str) -> (Lifecycle, Emulator, Rest) {
         silence_timeout: Duration::from_secs(60),
         push_down: PushDown::Packages,
         ca_file: None,
-        rest: RestConfig { url: Url::parse(&emulator.rest_url()).unwrap(), requests_per_minute: 1_000 },
+        rest: RestConfig {
+            url: Url::parse(&emulator.rest_url()).unwrap(),
+            requests_per_minute: 100_000,
+            requests_per_day: 1_000_000,
+        },
     };
-    let mut rest = Rest::new(&config).unwrap();
+    let mut rest = Rest::new(&config, Account::default()).unwrap();
     rest.backoff = Backoff { first: Duration::from_millis(1), cap: Duration::from_millis(1) };
     (lifecycle, emulator, rest)
 }

@@ -46,7 +46,11 @@ fn config(emulator: &Emulator) -> SourceConfig {
         silence_timeout: Duration::from_secs(60),
         push_down: PushDown::Packages,
         ca_file: None,
-        rest: RestConfig { url: Url::parse(&emulator.rest_url()).unwrap(), requests_per_minute: 60 },
+        rest: RestConfig {
+            url: Url::parse(&emulator.rest_url()).unwrap(),
+            requests_per_minute: 60,
+            requests_per_day: 5_000,
+        },
     }
 }
 

@@ -56,7 +56,11 @@ fn config(address: SocketAddr, ca_file: Option<&Path>) -> SourceConfig {
         silence_timeout: Duration::from_secs(60),
         push_down: PushDown::Packages,
         ca_file: ca_file.map(Path::to_owned),
-        rest: RestConfig { url: Url::parse("https://api.example").unwrap(), requests_per_minute: 60 },
+        rest: RestConfig {
+            url: Url::parse("https://api.example").unwrap(),
+            requests_per_minute: 60,
+            requests_per_day: 5_000,
+        },
     }
 }
 

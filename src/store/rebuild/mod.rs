@@ -86,11 +86,12 @@ fn lead_epochs(poured: &mut Poured, now: Timestamp) -> bool {
     true
 }
 
-/// What operators had asked for, and nothing remembers.
+/// What belongs to no event, and nothing remembers.
 fn lost_orders(before: &Report) -> impl Iterator<Item = (String, Ranges)> {
     let told = [
         ("pause", "pauses: their sinks are attempted again"),
         ("job", "jobs: what they had done stays done, and they do not go on"),
+        ("spent", "spent requests to the REST API: they are counted anew"),
     ];
     let is_damaged = |table: &str| before.damage.iter().any(|finding| finding.table == table);
     let lost: Vec<_> = told.into_iter().filter(|(table, _)| is_damaged(table)).collect();

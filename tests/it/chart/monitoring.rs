@@ -31,7 +31,7 @@ fn the_rendered_alerts_say_what_they_should() {
 /// What is asked of Prometheus by name has to be among what a relay tells.
 #[tokio::test]
 async fn every_metric_that_is_asked_for_exists() {
-    let told = scrape().await;
+    let told = names(&scrape().await);
     let mut asked = BTreeSet::new();
     for file in ["files/alerts.yaml", "files/dashboard.json"] {
         let text = std::fs::read_to_string(chart().join(file)).unwrap();
@@ -50,8 +50,17 @@ async fn every_metric_that_is_asked_for_exists() {
     }
 }
 
-/// The names of the samples and families that a relay with one sink tells.
-async fn scrape() -> BTreeSet<String> {
+/// Prometheus itself reads what a relay tells, and finds names, types and help as its conventions want them.
+#[tokio::test]
+async fn a_scrape_follows_the_conventions() {
+    let told = scrape().await;
+    assert!(names(&told).len() > 30, "{told}");
+    let Some(tools) = tools() else { return };
+    tools.content("promtool", &["check", "metrics"], &told);
+}
+
+/// What a relay with one sink tells.
+async fn scrape() -> String {
     let scene = Scene::new();
     let config = scene.path("relay.yaml");
     let text = format!(
@@ -67,7 +76,11 @@ async fn scrape() -> BTreeSet<String> {
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     let metrics = client.get(format!("http://{address}/metrics")).send().await.unwrap().text().await.unwrap();
     relay.stop().await;
-    // A family may have no sample yet, such as failures by cause.
+    metrics
+}
+
+/// The names of samples and families; a family may have no sample yet, such as failures by cause.
+fn names(metrics: &str) -> BTreeSet<String> {
     let name = |line: &'_ str| line.trim_start_matches("# TYPE ").split(['{', ' ']).next().map(str::to_owned);
     metrics.lines().filter(|line| !line.starts_with("# HELP")).filter_map(name).collect()
 }

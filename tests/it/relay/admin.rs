@@ -13,6 +13,8 @@ use super::listener::Listener;
 use super::{BINARY, NFT_TOKENS, Process, SECRET, Scene, Setup, message, until};
 
 const TOKEN: &str = "planted-admin-token-7d1f";
+/// Secrets of sinks, by the ways in which sinks take them.
+const PLANTED: [&str; 4] = ["planted-header-51c0", "planted-sasl-9b3e", "planted-amqp-c77a", "planted-oauth-02fd"];
 const POISONED: u32 = 5;
 const EVENTS: u32 = 30;
 /// Beyond what the relay lets in, and within what a process may open.
@@ -30,7 +32,10 @@ impl Watched {
     async fn start(scene: &Scene, source: &str, sinks: &[(&str, &str, &str)]) -> Self {
         let more = format!("admin: {{ listen: \"127.0.0.1:0\", token: {TOKEN} }}");
         let config = scene.configure(&Setup { source, streams: NFT_TOKENS, more: &more, sinks });
-        let relay = scene.relay(&config);
+        Self::of(scene.relay(&config), config).await
+    }
+
+    async fn of(relay: Process, config: std::path::PathBuf) -> Self {
         relay.logs("the relay is running").await;
         let log = relay.log();
         let address = log.split_once("admin=").unwrap().1.split_whitespace().next().unwrap().to_owned();
@@ -135,14 +140,46 @@ async fn an_incident_is_seen_alike_by_api_commands_and_metrics() {
     assert_eq!(event["deliveries"][0]["state"], "delivered");
 }
 
+/// A configuration with secrets wherever sinks take some. Only the webhook's receiver is there to be reached.
+fn guarded(scene: &Scene, source: &str, receiver: &str) -> std::path::PathBuf {
+    let [header, sasl, amqp, oauth] = PLANTED;
+    let data = scene.data();
+    let text = format!(
+        "source: {{ network: testnet, api_key: emulator-key, url: \"{source}\" }}\n\
+         store: {{ path: \"{}\" }}\n\
+         admin: {{ listen: \"127.0.0.1:0\", token: {TOKEN} }}\n\
+         sinks:\n\
+         \x20 market:\n\
+         \x20   webhook: {{ url: \"{receiver}\", secrets: [\"{SECRET}\"], headers: {{ Authorization: Bearer {header} }} }}\n\
+         \x20   retry: {{ schedule: [100ms] }}\n\
+         \x20 bus:\n\
+         \x20   kafka: {{ brokers: [\"127.0.0.1:1\"], topic: nft, timeout: 1s, properties: {{ security.protocol: \
+         SASL_PLAINTEXT, sasl.mechanism: PLAIN, sasl.username: relay, sasl.password: {sasl} }} }}\n\
+         \x20 cloud:\n\
+         \x20   kafka: {{ brokers: [\"127.0.0.1:1\"], topic: nft, timeout: 1s, oauth: {{ token_url: \
+         \"http://127.0.0.1:1/token\", client_id: relay, client_secret: {oauth} }}, properties: {{ security.protocol: \
+         SASL_PLAINTEXT, sasl.mechanism: OAUTHBEARER }} }}\n\
+         \x20 queue:\n\
+         \x20   amqp: {{ uri: \"amqp://127.0.0.1:1/%2f\", username: relay, password: {amqp}, exchange: nft, routing_key: \
+         nft }}\n\
+         routes: {{ all: {{ match: all, sinks: [market, bus, cloud, queue] }} }}\n",
+        data.display()
+    );
+    let path = scene.path("guarded.yaml");
+    std::fs::write(&path, text).unwrap();
+    path
+}
+
 #[tokio::test]
 async fn secrets_are_in_nothing_that_anybody_can_read() {
     let scene = Scene::new();
     let (_emulator, url) = scene.emulator(&["--rate", "50"]).await;
     let sink = Listener::answering(|arrival| if arrival.number % 3 == 0 { 422 } else { 500 }).await;
-    let retry = "    retry: { schedule: [100ms] }\n";
-    let source = format!("url: \"{url}\"");
-    let mut watched = Watched::start(&scene, &source, &[("market", sink.url(), retry)]).await;
+    let config = guarded(&scene, &url, sink.url());
+    let mut watched = Watched::of(scene.relay(&config), config).await;
+    for told in ["sink=bus", "sink=cloud", "sink=queue"] {
+        watched.relay.logs(told).await;
+    }
     let mut dead = false;
     let deadline = tokio::time::Instant::now() + super::DEADLINE;
     while !dead && tokio::time::Instant::now() < deadline {
@@ -170,12 +207,19 @@ async fn secrets_are_in_nothing_that_anybody_can_read() {
     read.push(("status of a refused configuration".to_owned(), status.into_bytes()));
     watched.relay.stop().await;
     read.push(("log".to_owned(), watched.relay.log().into_bytes()));
+    if cfg!(feature = "failpoints") {
+        let config = guarded(&scene, &url, sink.url());
+        let mut relay = scene.relay_in_life(&config, 2, "store-before-commit=2*off->panic");
+        relay.logs("panicked").await;
+        assert_ne!(relay.ended().await, Some(0));
+        read.push(("log of a panic".to_owned(), relay.log().into_bytes()));
+    }
     for entry in std::fs::read_dir(scene.data()).unwrap().map(Result::unwrap) {
         read.push((entry.path().display().to_string(), std::fs::read(entry.path()).unwrap()));
     }
     let secret = SECRET.strip_prefix("whsec_").unwrap();
     for (place, bytes) in &read {
-        for planted in [TOKEN, secret, "emulator-key"] {
+        for planted in [TOKEN, secret, "emulator-key"].into_iter().chain(PLANTED) {
             let is_there = bytes.windows(planted.len()).any(|window| window == planted.as_bytes());
             assert!(!is_there, "{planted} is in {place}");
         }

@@ -6,7 +6,8 @@ use super::super::Context;
 use super::text::{Exposition, Family, Labels};
 use crate::clock::Timestamp;
 use crate::metrics::{
-    ConnectionMetrics, Counter, Gauge, Histogram, IntakeMetrics, ReloadMetrics, SourceMetrics, StoreMetrics,
+    ConnectionMetrics, Counter, Gauge, Histogram, IntakeMetrics, ReloadMetrics, RestMetrics, SourceMetrics,
+    StoreMetrics,
 };
 use crate::store::Overview;
 
@@ -16,6 +17,7 @@ pub(super) fn write(context: &Context, overview: Option<&Overview>, to: &mut Exp
     let build = [("version", env!("CARGO_PKG_VERSION"))];
     to.gauge("cspr_relay_build_info", "Always 1; says which build this is.").sample(&build, 1);
     source(&metrics.source, to);
+    rest(&metrics.rest, to);
     events(&metrics.intake, to);
     store(&metrics.store, context.store_max_bytes, to);
     reload(&metrics.reload, to);
@@ -62,6 +64,25 @@ fn source(source: &SourceMetrics, to: &mut Exposition) {
         ("cspr_relay_source_too_large_total", &source.too_large, "Messages over the size limit; each ended its connection."),
         ("cspr_relay_source_protocol_errors_total", &source.protocol_errors, "Connections ended since the peer broke the protocol."),
     ]);
+}
+
+#[rustfmt::skip]
+fn rest(rest: &RestMetrics, to: &mut Exposition) {
+    let mut family = to.counter("cspr_relay_rest_requests_total", "Requests to CSPR.cloud's REST API, by what they are for.");
+    for (purpose, count) in rest.requests() {
+        family.sample(&[("purpose", purpose.as_str())], count);
+    }
+    counters(to, &[
+        ("cspr_relay_rest_failures_total", &rest.failed, "Requests that brought no usable answer."),
+        ("cspr_relay_rest_throttled_total", &rest.throttled, "Answers that wanted fewer requests."),
+    ]);
+    gauges(to, &[
+        ("cspr_relay_rest_day_requests", &rest.day, "Requests of the last 24 hours, those of earlier runs included."),
+        ("cspr_relay_rest_day_requests_max", &rest.per_day, "How many the budget allows: source.rest.requests_per_day."),
+        ("cspr_relay_rest_waiting", &rest.waiting, "Requests that wait for their turn."),
+    ]);
+    let mut family = to.gauge("cspr_relay_rest_waiting_until_timestamp_seconds", "When the first of them has its turn; absent while none waits.");
+    rest.waiting_until.moment().iter().for_each(|at| family.sample(&[], seconds(*at)));
 }
 
 #[rustfmt::skip]
