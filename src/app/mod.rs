@@ -7,6 +7,7 @@
 mod changes;
 mod live;
 mod rest;
+mod telling;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use crate::delivery::{self, Delivering, Outlet, Setup};
 use crate::intake::{Intake, Reroute, Switch};
 use crate::lifecycle::{Lifecycle, Task};
 use crate::metrics::{About, Metrics, Reload};
+use crate::notices::Notices;
 use crate::operator::Operator;
 use crate::source::Source;
 use crate::store::{self, Opened, Store};
@@ -40,6 +42,7 @@ pub struct App {
     lifecycle: Lifecycle,
     store: Store,
     outlets: Vec<Outlet>,
+    notices: Notices,
     admin: admin::Listener,
 }
 
@@ -52,6 +55,7 @@ pub struct Running {
     upkeep: Task,
     budget: Task,
     jobs: Task,
+    telling: Task,
     admin: Admin,
     shutdown_timeout: std::time::Duration,
 }
@@ -77,27 +81,22 @@ impl App {
             sinks.push(built?);
         }
         let Opened { store, queues } = Store::open(settings(&config), clock.clone(), Arc::clone(&metrics), &lifecycle)?;
-        let mut outlets = Vec::new();
+        let (mut outlets, notices) = (Vec::new(), Notices::default());
         for ((name, queue), sink) in queues.into_iter().zip(sinks) {
             let (Some(config), Some(metrics)) = (config.sinks.get(&name), metrics.sink(&name)) else { continue };
-            outlets.push(Outlet { name, setup: Setup { config: config.clone(), sink }, store: queue, metrics });
+            let (setup, notices) = (Setup { config: config.clone(), sink }, notices.clone());
+            outlets.push(Outlet { name, setup, store: queue, metrics, notices });
         }
-        Ok(Self { config, clock, metrics, lifecycle, store, outlets, admin })
+        warn_of_parked(&store);
+        Ok(Self { config, clock, metrics, lifecycle, store, outlets, notices, admin })
     }
 
     /// Starts delivering what earlier runs left, then taking events.
     pub fn start(self) -> anyhow::Result<Running> {
-        let Self { config, clock, metrics, lifecycle, store, outlets, admin } = self;
-        for (name, pending) in store.parked() {
-            tracing::warn!(
-                sink = %name,
-                pending,
-                "a sink with undelivered events is not in the configuration: its deliveries are kept until the name \
-                 returns"
-            );
-        }
+        let Self { config, clock, metrics, lifecycle, store, outlets, notices, admin } = self;
         let (_rest, budget) = rest::start(&config.source, &store, &clock, &metrics, &lifecycle)?;
         let routing = Arc::new(Switch::new(live::routing(&config, &store)));
+        notices.want(live::wants_notices(&config));
         let start = |outlet: Outlet| (outlet.name.clone(), delivery::start(outlet, clock.clone(), &lifecycle));
         let sinks: BTreeMap<SinkName, Delivering> = outlets.into_iter().map(start).collect();
         let reroute = Reroute { network: config.source.network, routing: Arc::clone(&routing) };
@@ -109,8 +108,15 @@ impl App {
         let intake = lifecycle
             .spawn_thread("intake", move || intake.run(messages, &runtime, &abort))
             .context("starting the intake thread")?;
+        let telling = telling::start(&notices, &sender, &clock, &lifecycle);
         let subscriptions = route::subscriptions(&config.routes, config.source.push_down);
-        let source = Source::connect(&lifecycle, config.source.clone(), subscriptions, sender, Arc::clone(&metrics))?;
+        let source = Source::connect(
+            &lifecycle,
+            config.source.clone(),
+            subscriptions,
+            sender,
+            (Arc::clone(&metrics), notices.clone()),
+        )?;
         let upkeep = lifecycle.spawn("upkeep", upkeep(store.clone(), lifecycle.clone()));
         let shutdown_timeout = config.shutdown_timeout;
         let admin = admin.serve(admin::Context {
@@ -133,6 +139,7 @@ impl App {
             source: Some(source),
             sinks,
             operator,
+            notices,
         };
         Ok(Running {
             lifecycle,
@@ -142,6 +149,7 @@ impl App {
             upkeep,
             budget,
             jobs,
+            telling,
             admin,
             shutdown_timeout,
         })
@@ -184,13 +192,14 @@ impl Running {
     }
 
     async fn wind_down(self) {
-        let Self { live, intake, mut upkeep, mut budget, mut jobs, admin, .. } = self;
+        let Self { live, intake, mut upkeep, mut budget, mut jobs, mut telling, admin, .. } = self;
         // A reload under way ends soon, since all that it waits for ends with the drain.
         let mut live = live.lock().await;
         if let Some(source) = live.source.take() {
             // Nobody sends to intake any more: it ends when it has emptied the channel.
             source.ended().await;
         }
+        telling.ended().await;
         // A panic there was reported by the lifecycle.
         let _joined = tokio::task::spawn_blocking(move || intake.join()).await;
         live.sinks_ended().await;
@@ -224,6 +233,17 @@ impl Handle {
 
     fn note(&self, refused: Option<String>) {
         self.metrics.reload.note(Reload { at: Clock::default().now(), refused });
+    }
+}
+
+fn warn_of_parked(store: &Store) {
+    for (name, pending) in store.parked() {
+        tracing::warn!(
+            sink = %name,
+            pending,
+            "a sink with undelivered events is not in the configuration: its deliveries are kept until the name \
+             returns"
+        );
     }
 }
 

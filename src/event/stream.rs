@@ -1,8 +1,8 @@
-//! The table of CSPR.cloud's streams. A new one is a row here.
+//! The table of streams: CSPR.cloud's, and the relay's own. A new one is a row here.
 
 use std::fmt;
 
-/// One path of the streaming API.
+/// One path of the streaming API, or a stream of the relay's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum Stream {
@@ -16,6 +16,8 @@ pub enum Stream {
     NftTokens = 7,
     NftTokenActions = 8,
     Transfers = 9,
+    /// What the relay notices about itself: operational events.
+    Relay = 10,
 }
 
 /// Where the fields stand that routes and order go by, as JSON Pointers into a message; empty where a stream lacks one.
@@ -48,7 +50,7 @@ struct Row {
     fields: Fields,
 }
 
-const TABLE: [Row; 10] = [
+const TABLE: [Row; 11] = [
     Row {
         stream: Stream::AccountBalances,
         name: "account-balances",
@@ -144,6 +146,7 @@ const TABLE: [Row; 10] = [
             ..NONE
         },
     },
+    Row { stream: Stream::Relay, name: "relay", fields: Fields { deploy_hash: &[], ..NONE } },
 ];
 
 impl Stream {
@@ -207,6 +210,16 @@ impl Stream {
         matches!(self, Self::ContractEvents)
     }
 
+    /// Whether the relay makes it: there is no such path to connect to.
+    pub fn is_our_own(self) -> bool {
+        matches!(self, Self::Relay)
+    }
+
+    /// Whether its events tell of the relay itself. What becomes of them is not told in its turn.
+    pub(crate) fn is_operational(self) -> bool {
+        matches!(self, Self::Relay)
+    }
+
     pub(super) fn fields(self) -> &'static Fields {
         &self.row().fields
     }
@@ -229,7 +242,7 @@ mod tests {
 
     #[test]
     fn every_stream_stands_at_its_code_and_is_found_by_name() {
-        assert_eq!(Stream::all().count(), 10);
+        assert_eq!(Stream::all().count(), 11);
         for (code, row) in TABLE.iter().enumerate() {
             assert_eq!(row.stream as usize, code);
             assert_eq!(Stream::from_name(row.name), Some(row.stream));

@@ -47,7 +47,9 @@ pub(crate) fn subscriptions(routes: &[RouteConfig], push_down: PushDown) -> Vec<
 /// What to connect to for each stream, and why. Streams that no route names are left out.
 pub(crate) fn plans(routes: &[RouteConfig], push_down: PushDown) -> Vec<Plan> {
     let streams: BTreeSet<Stream> = routes.iter().map(|route| route.stream).collect();
-    streams.into_iter().map(|stream| plan(stream, routes, push_down)).collect()
+    // What the relay makes itself is not asked for.
+    let streams = streams.into_iter().filter(|stream| !stream.is_our_own());
+    streams.map(|stream| plan(stream, routes, push_down)).collect()
 }
 
 fn plan(stream: Stream, routes: &[RouteConfig], push_down: PushDown) -> Plan {
