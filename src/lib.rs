@@ -18,6 +18,7 @@ mod lifecycle;
 mod metrics;
 mod notices;
 mod operator;
+mod ownership;
 mod route;
 mod signature;
 mod sink;

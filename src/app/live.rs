@@ -20,6 +20,7 @@ use crate::lifecycle::Lifecycle;
 use crate::metrics::{About, Metrics};
 use crate::notices::Notices;
 use crate::operator::Operator;
+use crate::ownership::{Ownership, Watching};
 use crate::route::{self, Router};
 use crate::sink::{self, Producers};
 use crate::source::Source;
@@ -40,6 +41,8 @@ pub(super) struct Live {
     pub(super) sinks: BTreeMap<SinkName, Delivering>,
     pub(super) operator: Operator,
     pub(super) notices: Notices,
+    /// `None` once the relay stops.
+    pub(super) ownership: Option<Ownership>,
 }
 
 impl Live {
@@ -58,6 +61,9 @@ impl Live {
         self.exchange(setups).await?;
         self.routing.set(routing(&config, &self.store));
         self.notices.want(wants_notices(&config));
+        if let Some(ownership) = &self.ownership {
+            ownership.watch(watching(&config));
+        }
         if let Some(source) = &mut self.source {
             changes.closed = source.narrow(&subscriptions).await;
         }
@@ -161,6 +167,11 @@ impl Live {
 /// Whether some route wants to know what the relay notices about itself.
 pub(super) fn wants_notices(config: &Config) -> bool {
     config.routes.iter().any(|route| route.stream.is_operational())
+}
+
+/// Whose ownership the routes of a configuration want to know of.
+pub(super) fn watching(config: &Config) -> Watching {
+    Watching { config: config.ownership, packages: route::watched(&config.routes) }
 }
 
 /// The routes of a configuration whose sinks the store knows.

@@ -24,7 +24,8 @@ use crate::lifecycle::{Lifecycle, Task};
 use crate::metrics::{About, Metrics, Reload};
 use crate::notices::Notices;
 use crate::operator::Operator;
-use crate::source::Source;
+use crate::ownership::{self, Ownership};
+use crate::source::{Message, Source};
 use crate::store::{self, Opened, Store};
 use crate::{route, sink};
 use live::Live;
@@ -88,35 +89,35 @@ impl App {
             outlets.push(Outlet { name, setup, store: queue, metrics, notices });
         }
         warn_of_parked(&store);
+        notices.want(live::wants_notices(&config));
         Ok(Self { config, clock, metrics, lifecycle, store, outlets, notices, admin })
     }
 
     /// Starts delivering what earlier runs left, then taking events.
     pub fn start(self) -> anyhow::Result<Running> {
         let Self { config, clock, metrics, lifecycle, store, outlets, notices, admin } = self;
-        let (_rest, budget) = rest::start(&config.source, &store, &clock, &metrics, &lifecycle)?;
+        let (rest, budget) = rest::start(&config.source, &store, &clock, &metrics, &lifecycle)?;
         let routing = Arc::new(Switch::new(live::routing(&config, &store)));
-        notices.want(live::wants_notices(&config));
         let start = |outlet: Outlet| (outlet.name.clone(), delivery::start(outlet, clock.clone(), &lifecycle));
         let sinks: BTreeMap<SinkName, Delivering> = outlets.into_iter().map(start).collect();
         let reroute = Reroute { network: config.source.network, routing: Arc::clone(&routing) };
         let (operator, jobs) = Operator::start(reroute, store.clone(), clock.clone(), &lifecycle);
         sinks.iter().for_each(|(name, sink)| operator.add_sink(name, sink.controls()));
-        let (sender, messages) = mpsc::channel(MESSAGES_MAX);
         let intake = Intake::new(config.source.network, Arc::clone(&routing), store.clone(), Arc::clone(&metrics));
-        let (runtime, abort) = (tokio::runtime::Handle::current(), lifecycle.abort().clone());
-        let intake = lifecycle
-            .spawn_thread("intake", move || intake.run(messages, &runtime, &abort))
-            .context("starting the intake thread")?;
+        let (sender, intake) = start_intake(intake, &lifecycle)?;
         let telling = telling::start(&notices, &sender, &clock, &lifecycle);
         let subscriptions = route::subscriptions(&config.routes, config.source.push_down);
-        let source = Source::connect(
-            &lifecycle,
-            config.source.clone(),
-            subscriptions,
-            sender,
-            (Arc::clone(&metrics), notices.clone()),
-        )?;
+        let told = (Arc::clone(&metrics), notices.clone());
+        let source = Source::connect(&lifecycle, config.source.clone(), subscriptions, sender, told)?;
+        let asking = ownership::Setup {
+            rest,
+            store: store.clone(),
+            intake: Reroute { network: config.source.network, routing: Arc::clone(&routing) },
+            reconnects: source.action_connects(),
+            clock: clock.clone(),
+            metrics: Arc::clone(&metrics),
+        };
+        let ownership = Ownership::start(asking, live::watching(&config), &lifecycle);
         let upkeep = lifecycle.spawn("upkeep", upkeep(store.clone(), lifecycle.clone()));
         let shutdown_timeout = config.shutdown_timeout;
         let admin = admin.serve(admin::Context {
@@ -140,6 +141,7 @@ impl App {
             sinks,
             operator,
             notices,
+            ownership: Some(ownership),
         };
         Ok(Running {
             lifecycle,
@@ -200,6 +202,9 @@ impl Running {
             source.ended().await;
         }
         telling.ended().await;
+        if let Some(ownership) = live.ownership.take() {
+            ownership.ended().await;
+        }
         // A panic there was reported by the lifecycle.
         let _joined = tokio::task::spawn_blocking(move || intake.join()).await;
         live.sinks_ended().await;
@@ -234,6 +239,18 @@ impl Handle {
     fn note(&self, refused: Option<String>) {
         self.metrics.reload.note(Reload { at: Clock::default().now(), refused });
     }
+}
+
+/// Intake at work, and where its messages go in.
+fn start_intake(
+    intake: Intake,
+    lifecycle: &Lifecycle,
+) -> anyhow::Result<(mpsc::Sender<Message>, std::thread::JoinHandle<()>)> {
+    let (sender, messages) = mpsc::channel(MESSAGES_MAX);
+    let (runtime, abort) = (tokio::runtime::Handle::current(), lifecycle.abort().clone());
+    let work = move || intake.run(messages, &runtime, &abort);
+    let thread = lifecycle.spawn_thread("intake", work).context("starting the intake thread")?;
+    Ok((sender, thread))
 }
 
 fn warn_of_parked(store: &Store) {

@@ -30,7 +30,7 @@ mod tail;
 mod token;
 mod verify;
 
-use std::io::{IsTerminal, Write};
+use std::io::{ErrorKind, IsTerminal, Write};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -161,6 +161,10 @@ fn ended(outcome: anyhow::Result<()>) -> ExitCode {
 fn coded(outcome: anyhow::Result<u8>) -> ExitCode {
     match outcome {
         Ok(code) => code.into(),
+        // Whoever read has seen enough, as `head` does.
+        Err(error) if error.downcast_ref().is_some_and(|it: &std::io::Error| it.kind() == ErrorKind::BrokenPipe) => {
+            ExitCode::SUCCESS
+        }
         Err(error) => report(&error, FAILED),
     }
 }

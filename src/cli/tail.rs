@@ -1,6 +1,6 @@
 //! `cspr-relay tail`: events as a running relay accepts them.
 
-use std::io::{self, Write};
+use std::io::Write;
 
 use anyhow::Context;
 use reqwest::Response;
@@ -52,14 +52,8 @@ pub(crate) async fn run(args: Args, out: &mut impl Write, errors: &mut impl Writ
     let query = TailQuery { stream, action, contract_package, token_id: token, sink, route, messages: Some(json) };
     let Some(relay) = place.running(errors)? else { return Ok(USAGE) };
     let answer = relay.stream(&["tail"], &query).await?;
-    match follow(answer, json, out).await {
-        Err(error)
-            if error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe) =>
-        {
-            Ok(0)
-        }
-        followed => followed.map(|()| 0),
-    }
+    follow(answer, json, out).await?;
+    Ok(0)
 }
 
 async fn follow(mut answer: Response, is_json: bool, out: &mut impl Write) -> anyhow::Result<()> {

@@ -7,6 +7,7 @@ use super::Candidate;
 use super::epoch::Epochs;
 use super::format::{Batch, Record, Target};
 use super::known::{Known, Repeat, Verdict};
+use super::owned::Owned;
 use super::recent::{Entry, Recent};
 use super::transaction::{NameKind, Transaction};
 use super::writer::SinkState;
@@ -24,6 +25,7 @@ pub(super) struct Accepting {
     pub(super) known: Known,
     pub(super) routes: HashMap<Arc<str>, u32>,
     pub(super) recent: Arc<Recent>,
+    pub(super) owned: Owned,
     pub(super) metrics: Arc<Metrics>,
 }
 
@@ -145,6 +147,7 @@ impl Accepting {
             Entry { event: Arc::new(accepted), lane: record.lane, targets: event.targets }
         });
         self.recent.push(entries);
+        self.owned.publish();
         for (seq, record) in batch.numbered() {
             let wanted_by = |sink: &&SinkState| record.names(sink.id);
             for sink in sinks.iter().filter(wanted_by) {

@@ -10,7 +10,7 @@ pub(super) struct Sealed {
     pub(super) key: &'static [&'static str],
 }
 
-pub(super) const SEALED: [Sealed; 13] = [
+pub(super) const SEALED: [Sealed; 16] = [
     Sealed { table: Table::Batch, name: "batch", key: &["first"] },
     Sealed { table: Table::Event, name: "event", key: &["seq"] },
     Sealed { table: Table::Settled, name: "settled", key: &["sink", "seq"] },
@@ -23,6 +23,9 @@ pub(super) const SEALED: [Sealed; 13] = [
     Sealed { table: Table::Pause, name: "pause", key: &["sink"] },
     Sealed { table: Table::Job, name: "job", key: &["number"] },
     Sealed { table: Table::Spent, name: "spent", key: &["key"] },
+    Sealed { table: Table::Holding, name: "holding", key: &["package", "owner"] },
+    Sealed { table: Table::Due, name: "due", key: &["package", "owner"] },
+    Sealed { table: Table::Collection, name: "collection", key: &["package"] },
     Sealed { table: Table::Lookup, name: "lookup", key: &["kind", "first", "bucket"] },
 ];
 

@@ -27,6 +27,9 @@ pub(super) enum Table {
     Job = 12,
     Name = 13,
     Spent = 20,
+    Holding = 30,
+    Due = 31,
+    Collection = 32,
 }
 
 /// The row is not what was written.

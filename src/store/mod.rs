@@ -40,6 +40,9 @@
 //! | `pause` | sink | that nothing is attempted there: since when, by whom, why |
 //! | `letter_count`, `letter_size` | sink; none | how many dead letters it has, how much all their messages take; kept by triggers |
 //! | `job` | number | an operator's work on what is stored, and how far it has come |
+//! | `holding` | package, owner | how many tokens somebody was last seen to own (`owned`) |
+//! | `due` | package, owner | that somebody has to be asked for, and the action behind it |
+//! | `collection` | package | that all its holdings were seen once |
 //! | `spent` | 0 | requests to CSPR.cloud's REST API in the last day, by the hour |
 //! | `name` | number | names of sinks and routes, referred to by number |
 //! | `epoch` | first seq | the epochs of sequences |
@@ -64,6 +67,7 @@ mod letters;
 mod lock;
 mod lookup;
 mod overview;
+mod owned;
 mod pause;
 mod quarantine;
 mod queue;
@@ -99,6 +103,7 @@ pub(crate) use job::{
 };
 pub(crate) use letters::{LetterFilter, Listed, PastAttempt, Position, dead_letters};
 pub(crate) use overview::{Overview, SinkOverview, overview};
+pub(crate) use owned::{Cause, Due, Holding, Mark, Marked, Observed, holdings};
 pub(crate) use quarantine::{QuarantinedMessage, quarantine};
 pub(crate) use reader::{Claimed, Page};
 pub(crate) use rebuild::{Rebuilt, rebuild};
@@ -136,6 +141,8 @@ pub(crate) struct Store {
     recent: Arc<Recent>,
     roster: Arc<Mutex<Roster>>,
     surveys: job::Surveys,
+    marks: Arc<owned::Inbox>,
+    epochs: epoch::Epochs,
 }
 
 /// Who is served, and who is owed something and is not.
@@ -254,8 +261,7 @@ impl Store {
     /// taken them, which is when the commit before the last one is done: waiting here is the back-pressure. Durable
     /// when the sinks see them, not before.
     pub(crate) async fn accept(&self, events: Vec<Candidate>) -> Result<(), Stopped> {
-        let permit = Arc::clone(&self.accepts).acquire_owned().await.map_err(|_| Stopped)?;
-        self.commands.send(Command::Accept { events, permit }).await.map_err(|_| Stopped)
+        self.accept_marking(events, Vec::new()).await
     }
 
     /// Keeps a message that could not be handled.

@@ -66,10 +66,14 @@ pub(super) struct Look {
     pub(super) settled_to: u64,
 }
 
+/// A look that answers by itself.
+type Reading = Box<dyn FnOnce(&Connection) -> rusqlite::Result<()> + Send>;
+
 enum Request {
     Fresh { look: Look, reply: oneshot::Sender<Page> },
     Load { sink: SinkId, seq: u64, reply: oneshot::Sender<Claimed> },
     Index { reply: oneshot::Sender<Vec<lookup::Row>> },
+    Read(Reading),
 }
 
 /// Asks the reading thread. Clones share it.
@@ -136,6 +140,21 @@ impl Reader {
         claimed.await.map_err(|_| Stopped)
     }
 
+    /// Runs a short look of another part of the store, in its turn.
+    pub(super) async fn read<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, Stopped> {
+        let (reply, found) = oneshot::channel();
+        let work = move |connection: &Connection| {
+            // Whoever no longer waits for the answer has stopped.
+            let _unwanted = reply.send(look(connection)?);
+            Ok(())
+        };
+        self.requests.send(Request::Read(Box::new(work))).await.map_err(|_| Stopped)?;
+        found.await.map_err(|_| Stopped)
+    }
+
     /// The index of the oldest closed range that has none; empty if there is no such range.
     pub(super) async fn index(&self) -> Result<Vec<lookup::Row>, Stopped> {
         let (reply, rows) = oneshot::channel();
@@ -167,6 +186,7 @@ impl Worker {
             Request::Index { reply } => {
                 let _unwanted = reply.send(self.index()?);
             }
+            Request::Read(look) => look(&self.connection)?,
         }
         Ok(())
     }

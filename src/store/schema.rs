@@ -75,6 +75,11 @@ pub(super) const COUNTED: [(&str, &str, &str, &str); 2] =
 const LATER_TABLES: &str = "
     CREATE TABLE IF NOT EXISTS pause (sink INTEGER PRIMARY KEY, row BLOB NOT NULL);
     CREATE TABLE IF NOT EXISTS job (number INTEGER PRIMARY KEY, row BLOB NOT NULL);
+    CREATE TABLE IF NOT EXISTS holding (package INTEGER, owner INTEGER, row BLOB NOT NULL,
+                                        PRIMARY KEY (package, owner)) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS due (package INTEGER, owner INTEGER, row BLOB NOT NULL,
+                                    PRIMARY KEY (package, owner)) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS collection (package INTEGER PRIMARY KEY, row BLOB NOT NULL);
     CREATE TABLE IF NOT EXISTS spent (key INTEGER PRIMARY KEY, row BLOB NOT NULL);
 ";
 

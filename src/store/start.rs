@@ -12,6 +12,7 @@ use super::epoch::Epochs;
 use super::error::OpenError;
 use super::format::{Batch, Damaged};
 use super::known::Known;
+use super::owned::Owned;
 use super::queue::{Queue, for_batches_from};
 use super::reader::{self, Reader};
 use super::recent::Recent;
@@ -73,6 +74,8 @@ pub(super) fn open(
     let parked = parked.map(|(name, queue)| (name.clone(), queue.pending())).collect();
     metrics.store.known_ids.set(scan.known.len() as u64);
     let space = Space::new(&connection, &settings, Arc::clone(&metrics), scan.keys_from)?;
+    let owned = Owned::open(&connection)?;
+    let (marks, known_epochs) = (owned.inbox(), epochs.clone());
     let accepting = Accepting {
         network: settings.network,
         epochs,
@@ -80,6 +83,7 @@ pub(super) fn open(
         known: scan.known,
         routes: HashMap::new(),
         recent: Arc::clone(&recent),
+        owned,
         metrics: Arc::clone(&metrics),
     };
     let writer = Writer { connection, clock, accepting, sinks: states, metrics, space, vouch, lock };
@@ -88,7 +92,8 @@ pub(super) fn open(
     lifecycle.spawn_thread("store-writer", work).map_err(OpenError::Thread)?;
     let accepts = Arc::new(Semaphore::new(ACCEPTS_MAX));
     let roster = Arc::new(Mutex::new(Roster { sinks, parked }));
-    Ok(Opened { store: Store { commands, reader, accepts, recent, roster, surveys }, queues })
+    let epochs = known_epochs;
+    Ok(Opened { store: Store { commands, reader, accepts, recent, roster, surveys, marks, epochs }, queues })
 }
 
 /// The number of the next event.

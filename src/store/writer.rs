@@ -17,6 +17,7 @@ use super::bell::Bell;
 use super::job::{Handed, Job, Step};
 use super::lock::Lock;
 use super::lookup;
+use super::owned::{self, Mark, Observed};
 use super::roster::RosterChange;
 use super::space::{Room, Space, is_full};
 use super::transaction::Transaction;
@@ -36,7 +37,14 @@ const FULL_PAUSE: std::time::Duration = std::time::Duration::from_millis(200);
 pub(super) enum Command {
     Accept {
         events: Vec<Candidate>,
+        marks: Vec<Mark>,
         permit: OwnedSemaphorePermit,
+    },
+    /// What was observed of owners and the events about it, in one transaction; answered when it is durable.
+    Observe {
+        observed: Vec<Observed>,
+        events: Vec<Candidate>,
+        done: oneshot::Sender<()>,
     },
     Changes {
         sink: SinkId,
@@ -94,6 +102,8 @@ struct Plan {
     events: Vec<Candidate>,
     /// The places of those who handed the events over.
     permits: Vec<OwnedSemaphorePermit>,
+    /// Written together with the events, or not at all.
+    owned: owned::Plan,
     /// With the places of the settlements among them.
     changes: Vec<(SinkId, Vec<Change>, OwnedSemaphorePermit)>,
     quarantine: Vec<Quarantined>,
@@ -109,9 +119,15 @@ struct Plan {
 impl Plan {
     fn add(&mut self, command: Command) {
         match command {
-            Command::Accept { events, permit } => {
+            Command::Accept { events, marks, permit } => {
                 self.events.extend(events);
+                self.owned.marks.extend(marks);
                 self.permits.push(permit);
+            }
+            Command::Observe { observed, events, done } => {
+                self.events.extend(events);
+                self.owned.observed.extend(observed);
+                self.owned.done.push(done);
             }
             Command::Changes { sink, changes, places } => self.changes.push((sink, changes, places)),
             Command::Quarantine(message) => self.quarantine.push(message),
@@ -194,7 +210,7 @@ impl Writer {
         if room == Room::None {
             plan.indexes.clear();
         }
-        let with_events = room == Room::Some && !plan.events.is_empty();
+        let with_events = room == Room::Some && (!plan.events.is_empty() || !plan.owned.is_empty());
         if !with_events && !plan.has_changes() {
             return Ok(());
         }
@@ -234,7 +250,7 @@ impl Writer {
         kill_point("store-before-commit");
         let served: Vec<SinkId> = self.sinks.iter().map(|sink| sink.id).collect();
         let (connection, accepting) = (&mut self.connection, &mut self.accepting);
-        let steps = match write(connection, accepting, &offer, &Written { plan, served: &served, now }) {
+        let steps = match write(connection, accepting, &offer, &Written { plan, with_events, served: &served, now }) {
             Ok(steps) => steps,
             Err(error) => {
                 let events = self.accepting.take_back(offer);
@@ -261,6 +277,7 @@ impl Writer {
         if with_events {
             self.accepting.publish(offer, &self.sinks);
             plan.permits.clear();
+            plan.owned.finish();
         }
         Ok(())
     }
@@ -309,6 +326,8 @@ impl Writer {
 /// What a commit is made of, beside events.
 struct Written<'a> {
     plan: &'a Plan,
+    /// And what belongs to them.
+    with_events: bool,
     /// The sinks that are configured.
     served: &'a [SinkId],
     now: crate::clock::Timestamp,
@@ -320,9 +339,12 @@ fn write(
     offer: &super::accept::Offer,
     written: &Written<'_>,
 ) -> rusqlite::Result<Vec<(Job, Handed)>> {
-    let Written { plan, served, now } = *written;
+    let Written { plan, with_events, served, now } = *written;
     let mut transaction = Transaction::begin(connection)?;
     let new_routes = accepting.write(offer, &mut transaction)?;
+    if with_events {
+        accepting.owned.write(transaction.connection(), &plan.owned)?;
+    }
     for (sink, changes, _) in &plan.changes {
         changes.iter().try_for_each(|change| transaction.change(*sink, change, now))?;
     }

@@ -49,6 +49,7 @@ pub(crate) fn decode(network: Network, stream: Stream, body: &[u8]) -> Result<De
         Stream::NftTokenActions => {
             nft_token_action(body).and_then(|message| Ok((message.facts(), message.state()?)))?
         }
+        Stream::NftTokenOwnership => return ownership(network, body),
         _ => untyped(stream, body)?,
     };
     let identity = Subject { network, stream, facts: &facts, state: &state }.identity();
@@ -262,6 +263,29 @@ pub(crate) fn from_base64(json: &str) -> Option<Box<RawValue>> {
     let bytes = data_encoding::BASE64.decode(code.as_bytes()).ok()?;
     let inner: Box<RawValue> = serde_json::from_slice(&bytes).ok()?;
     inner.get().starts_with(['{', '[']).then_some(inner)
+}
+
+/// A change of ownership, which the relay itself has told. Numbers of tokens recur, so it bears a revision, by which it
+/// is one of a kind; without one it is a message as any other.
+fn ownership(network: Network, body: &[u8]) -> Result<Decoded, Malformed> {
+    #[derive(Deserialize)]
+    struct Revised {
+        extra: Option<Revision>,
+    }
+    #[derive(Deserialize)]
+    struct Revision {
+        revision: Option<String>,
+    }
+    let stream = Stream::NftTokenOwnership;
+    let (facts, untyped) = untyped(stream, body)?;
+    let revised: Option<Revised> = serde_json::from_slice(body).ok();
+    let Some(revision) = revised.and_then(|message| message.extra?.revision) else {
+        let identity = Subject { network, stream, facts: &facts, state: &untyped }.identity();
+        return Ok(Decoded { facts, identity, state: untyped });
+    };
+    let state = serde_json::json!({ "owner_hash": facts.owner, "revision": revision }).to_string().into_bytes();
+    let identity = Subject { network, stream, facts: &facts, state: &state }.identity();
+    Ok(Decoded { facts, identity: Identity { has_deploy: true, ..identity }, state })
 }
 
 fn untyped(stream: Stream, body: &[u8]) -> Result<(Facts, Vec<u8>), Malformed> {

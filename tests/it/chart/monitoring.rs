@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::tools::{Case, chart, tools};
+use super::tools::{Case, chart, root, tools};
 use crate::relay::Scene;
 
 const WATCHED: &str = "prometheusRule: { enabled: true }\ndashboard: { enabled: true }\n";
@@ -23,7 +23,9 @@ fn the_rendered_alerts_say_what_they_should() {
     tools.content("promtool", &["test", "rules", tests], "");
     let names: Vec<_> = rule["groups"][0]["rules"].as_array().unwrap().iter().map(|rule| &rule["alert"]).collect();
     let tried = std::fs::read_to_string(tests).unwrap();
+    let runbook = std::fs::read_to_string(root().join("docs/runbook.md")).unwrap();
     for name in names {
+        assert!(runbook.contains(&format!("\n## {}\n", name.as_str().unwrap())), "the runbook does not know {name}");
         assert!(tried.contains(&format!("alertname=\"{}\"", name.as_str().unwrap())), "{name} never fires in a test");
     }
 }

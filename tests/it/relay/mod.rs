@@ -14,6 +14,7 @@ mod operate;
 mod operational;
 pub(crate) mod oracle;
 mod order;
+mod owners;
 mod ownership;
 mod real;
 mod reload;

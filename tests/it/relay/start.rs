@@ -1,6 +1,9 @@
 //! Starts that must fail, and what they tell the operator: the exit code and one line that says what to do.
 
 use std::path::Path;
+use std::process::Stdio;
+
+use tokio::process::Command;
 
 use super::listener::Listener;
 use super::{NFT_TOKENS, Process, Scene, Setup};
@@ -65,7 +68,7 @@ async fn a_store_of_another_kind_is_left_alone() {
     let cases: [(Make<'_>, &str); 4] = [
         (
             &sqlite("PRAGMA application_id = 1129533522; PRAGMA user_version = 99"),
-            "has store format 99, this relay reads format 1; run the version that wrote it",
+            "has store format 99, this relay reads format 2; run the version that wrote it",
         ),
         (&sqlite("PRAGMA application_id = 7; CREATE TABLE t (x)"), foreign),
         (&sqlite("CREATE TABLE t (x)"), foreign),
@@ -117,4 +120,15 @@ async fn a_wrong_address_is_reported_and_tried_again() {
     relay.logs("connecting failed").await;
     relay.logs("failures=2").await;
     relay.stop().await;
+}
+
+/// As in `cspr-relay schema | head -1`: whoever reads has seen enough, and that is no error.
+#[tokio::test]
+async fn a_command_whose_reader_goes_ends_in_silence() {
+    let mut command = Command::new(super::BINARY);
+    command.arg("schema").stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().await.unwrap();
+    assert_eq!((output.status.code(), String::from_utf8(output.stderr).unwrap()), (Some(0), String::new()));
 }
