@@ -16,6 +16,7 @@ mod event;
 mod intake;
 mod lifecycle;
 mod metrics;
+mod notices;
 mod operator;
 mod ownership;
 mod route;

@@ -18,6 +18,7 @@ use crate::delivery::{self, Delivering, Outlet, Setup};
 use crate::intake::{Routing, Switch};
 use crate::lifecycle::Lifecycle;
 use crate::metrics::{About, Metrics};
+use crate::notices::Notices;
 use crate::operator::Operator;
 use crate::ownership::{Ownership, Watching};
 use crate::route::{self, Router};
@@ -39,6 +40,7 @@ pub(super) struct Live {
     pub(super) source: Option<Source>,
     pub(super) sinks: BTreeMap<SinkName, Delivering>,
     pub(super) operator: Operator,
+    pub(super) notices: Notices,
     /// `None` once the relay stops.
     pub(super) ownership: Option<Ownership>,
 }
@@ -58,6 +60,7 @@ impl Live {
         self.sinks.extend(joined);
         self.exchange(setups).await?;
         self.routing.set(routing(&config, &self.store));
+        self.notices.want(wants_notices(&config));
         if let Some(ownership) = &self.ownership {
             ownership.watch(watching(&config));
         }
@@ -103,7 +106,7 @@ impl Live {
         self.metrics.describe(&name, About::of(&setup.config));
         let store = self.store.join(&name, setup.config.backlog, Arc::clone(&metrics)).await;
         let store = store.with_context(|| format!("the store did not take the sink `{name}`: is the disk full?"))?;
-        let outlet = Outlet { name, setup, store, metrics };
+        let outlet = Outlet { name, setup, store, metrics, notices: self.notices.clone() };
         let name = outlet.name.clone();
         let started = delivery::start(outlet, self.clock.clone(), &self.lifecycle);
         self.operator.add_sink(&name, started.controls());
@@ -159,6 +162,11 @@ impl Live {
             delivering.stop().await;
         }
     }
+}
+
+/// Whether some route wants to know what the relay notices about itself.
+pub(super) fn wants_notices(config: &Config) -> bool {
+    config.routes.iter().any(|route| route.stream.is_operational())
 }
 
 /// Whose ownership the routes of a configuration want to know of.

@@ -7,6 +7,7 @@
 mod changes;
 mod live;
 mod rest;
+mod telling;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,9 +22,10 @@ use crate::delivery::{self, Delivering, Outlet, Setup};
 use crate::intake::{Intake, Reroute, Switch};
 use crate::lifecycle::{Lifecycle, Task};
 use crate::metrics::{About, Metrics, Reload};
+use crate::notices::Notices;
 use crate::operator::Operator;
 use crate::ownership::{self, Ownership};
-use crate::source::Source;
+use crate::source::{Message, Source};
 use crate::store::{self, Opened, Store};
 use crate::{route, sink};
 use live::Live;
@@ -41,6 +43,7 @@ pub struct App {
     lifecycle: Lifecycle,
     store: Store,
     outlets: Vec<Outlet>,
+    notices: Notices,
     admin: admin::Listener,
 }
 
@@ -53,6 +56,7 @@ pub struct Running {
     upkeep: Task,
     budget: Task,
     jobs: Task,
+    telling: Task,
     admin: Admin,
     shutdown_timeout: std::time::Duration,
 }
@@ -78,18 +82,20 @@ impl App {
             sinks.push(built?);
         }
         let Opened { store, queues } = Store::open(settings(&config), clock.clone(), Arc::clone(&metrics), &lifecycle)?;
-        let mut outlets = Vec::new();
+        let (mut outlets, notices) = (Vec::new(), Notices::default());
         for ((name, queue), sink) in queues.into_iter().zip(sinks) {
             let (Some(config), Some(metrics)) = (config.sinks.get(&name), metrics.sink(&name)) else { continue };
-            outlets.push(Outlet { name, setup: Setup { config: config.clone(), sink }, store: queue, metrics });
+            let (setup, notices) = (Setup { config: config.clone(), sink }, notices.clone());
+            outlets.push(Outlet { name, setup, store: queue, metrics, notices });
         }
         warn_of_parked(&store);
-        Ok(Self { config, clock, metrics, lifecycle, store, outlets, admin })
+        notices.want(live::wants_notices(&config));
+        Ok(Self { config, clock, metrics, lifecycle, store, outlets, notices, admin })
     }
 
     /// Starts delivering what earlier runs left, then taking events.
     pub fn start(self) -> anyhow::Result<Running> {
-        let Self { config, clock, metrics, lifecycle, store, outlets, admin } = self;
+        let Self { config, clock, metrics, lifecycle, store, outlets, notices, admin } = self;
         let (rest, budget) = rest::start(&config.source, &store, &clock, &metrics, &lifecycle)?;
         let routing = Arc::new(Switch::new(live::routing(&config, &store)));
         let start = |outlet: Outlet| (outlet.name.clone(), delivery::start(outlet, clock.clone(), &lifecycle));
@@ -97,14 +103,12 @@ impl App {
         let reroute = Reroute { network: config.source.network, routing: Arc::clone(&routing) };
         let (operator, jobs) = Operator::start(reroute, store.clone(), clock.clone(), &lifecycle);
         sinks.iter().for_each(|(name, sink)| operator.add_sink(name, sink.controls()));
-        let (sender, messages) = mpsc::channel(MESSAGES_MAX);
         let intake = Intake::new(config.source.network, Arc::clone(&routing), store.clone(), Arc::clone(&metrics));
-        let (runtime, abort) = (tokio::runtime::Handle::current(), lifecycle.abort().clone());
-        let intake = lifecycle
-            .spawn_thread("intake", move || intake.run(messages, &runtime, &abort))
-            .context("starting the intake thread")?;
+        let (sender, intake) = start_intake(intake, &lifecycle)?;
+        let telling = telling::start(&notices, &sender, &clock, &lifecycle);
         let subscriptions = route::subscriptions(&config.routes, config.source.push_down);
-        let source = Source::connect(&lifecycle, config.source.clone(), subscriptions, sender, Arc::clone(&metrics))?;
+        let told = (Arc::clone(&metrics), notices.clone());
+        let source = Source::connect(&lifecycle, config.source.clone(), subscriptions, sender, told)?;
         let asking = ownership::Setup {
             rest,
             store: store.clone(),
@@ -136,6 +140,7 @@ impl App {
             source: Some(source),
             sinks,
             operator,
+            notices,
             ownership: Some(ownership),
         };
         Ok(Running {
@@ -146,6 +151,7 @@ impl App {
             upkeep,
             budget,
             jobs,
+            telling,
             admin,
             shutdown_timeout,
         })
@@ -188,13 +194,14 @@ impl Running {
     }
 
     async fn wind_down(self) {
-        let Self { live, intake, mut upkeep, mut budget, mut jobs, admin, .. } = self;
+        let Self { live, intake, mut upkeep, mut budget, mut jobs, mut telling, admin, .. } = self;
         // A reload under way ends soon, since all that it waits for ends with the drain.
         let mut live = live.lock().await;
         if let Some(source) = live.source.take() {
             // Nobody sends to intake any more: it ends when it has emptied the channel.
             source.ended().await;
         }
+        telling.ended().await;
         if let Some(ownership) = live.ownership.take() {
             ownership.ended().await;
         }
@@ -232,6 +239,18 @@ impl Handle {
     fn note(&self, refused: Option<String>) {
         self.metrics.reload.note(Reload { at: Clock::default().now(), refused });
     }
+}
+
+/// Intake at work, and where its messages go in.
+fn start_intake(
+    intake: Intake,
+    lifecycle: &Lifecycle,
+) -> anyhow::Result<(mpsc::Sender<Message>, std::thread::JoinHandle<()>)> {
+    let (sender, messages) = mpsc::channel(MESSAGES_MAX);
+    let (runtime, abort) = (tokio::runtime::Handle::current(), lifecycle.abort().clone());
+    let work = move || intake.run(messages, &runtime, &abort);
+    let thread = lifecycle.spawn_thread("intake", work).context("starting the intake thread")?;
+    Ok((sender, thread))
 }
 
 fn warn_of_parked(store: &Store) {

@@ -1,4 +1,4 @@
-//! The table of streams: CSPR.cloud's, and what the relay makes of its REST API. A new one is a row here.
+//! The table of streams: CSPR.cloud's, and the relay's own. A new one is a row here.
 
 use std::fmt;
 
@@ -18,6 +18,8 @@ pub enum Stream {
     Transfers = 9,
     /// Made by the relay itself, of what CSPR.cloud answers when it is asked.
     NftTokenOwnership = 10,
+    /// What the relay notices about itself: operational events.
+    Relay = 11,
 }
 
 /// Where the fields stand that routes and order go by, as JSON Pointers into a message; empty where a stream lacks one.
@@ -50,7 +52,7 @@ struct Row {
     fields: Fields,
 }
 
-const TABLE: [Row; 11] = [
+const TABLE: [Row; 12] = [
     Row {
         stream: Stream::AccountBalances,
         name: "account-balances",
@@ -157,6 +159,7 @@ const TABLE: [Row; 11] = [
             ..NONE
         },
     },
+    Row { stream: Stream::Relay, name: "relay", fields: Fields { deploy_hash: &[], ..NONE } },
 ];
 
 impl Stream {
@@ -222,7 +225,12 @@ impl Stream {
 
     /// Whether the relay makes it: there is no such path to connect to.
     pub fn is_our_own(self) -> bool {
-        matches!(self, Self::NftTokenOwnership)
+        matches!(self, Self::NftTokenOwnership | Self::Relay)
+    }
+
+    /// Whether its events tell of the relay itself. What becomes of them is not told in its turn.
+    pub(crate) fn is_operational(self) -> bool {
+        matches!(self, Self::Relay)
     }
 
     pub(super) fn fields(self) -> &'static Fields {
@@ -247,7 +255,7 @@ mod tests {
 
     #[test]
     fn every_stream_stands_at_its_code_and_is_found_by_name() {
-        assert_eq!(Stream::all().count(), 11);
+        assert_eq!(Stream::all().count(), 12);
         for (code, row) in TABLE.iter().enumerate() {
             assert_eq!(row.stream as usize, code);
             assert_eq!(Stream::from_name(row.name), Some(row.stream));

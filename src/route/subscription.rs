@@ -49,7 +49,9 @@ pub(crate) fn subscriptions(routes: &[RouteConfig], push_down: PushDown) -> Vec<
 /// What to connect to for each stream, and why. Streams that no route names are left out.
 pub(crate) fn plans(routes: &[RouteConfig], push_down: PushDown) -> Vec<Plan> {
     let streams: BTreeSet<Stream> = routes.iter().flat_map(|route| asked_for(route.stream)).collect();
-    streams.into_iter().map(|stream| plan(stream, routes, push_down)).collect()
+    // What the relay notices about itself is not asked for.
+    let streams = streams.into_iter().filter(|stream| !stream.is_operational());
+    streams.map(|stream| plan(stream, routes, push_down)).collect()
 }
 
 /// The contract packages whose ownership is watched: those that the routes of that stream name.

@@ -30,6 +30,7 @@ use crate::config::{SourceConfig, Subscription};
 use crate::event::Stream;
 use crate::lifecycle::{Lifecycle, Task};
 use crate::metrics::Metrics;
+use crate::notices::Notices;
 
 /// One message that looks like an event, as it came.
 #[derive(Clone, Debug)]
@@ -66,9 +67,9 @@ impl Source {
         config: SourceConfig,
         subscriptions: Vec<Subscription>,
         messages: mpsc::Sender<Message>,
-        metrics: Arc<Metrics>,
+        (metrics, notices): (Arc<Metrics>, Notices),
     ) -> anyhow::Result<Self> {
-        let common = link::Common::build(config, retry::Pace::default(), messages, metrics)?;
+        let common = link::Common::build(config, retry::Pace::default(), messages, metrics, notices)?;
         Self::connect_with(common, lifecycle, subscriptions)
     }
 

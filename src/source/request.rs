@@ -44,7 +44,9 @@ fn filter(subscription: &Subscription) -> Option<String> {
 
 fn package_parameter(stream: Stream) -> Option<&'static str> {
     match stream {
-        Stream::AccountBalances | Stream::Blocks | Stream::Transfers | Stream::NftTokenOwnership => None,
+        Stream::AccountBalances | Stream::Blocks | Stream::Transfers | Stream::NftTokenOwnership | Stream::Relay => {
+            None
+        }
         Stream::Contracts
         | Stream::ContractPackages
         | Stream::ContractEvents
@@ -65,7 +67,8 @@ fn owner_parameter(stream: Stream) -> Option<&'static str> {
         | Stream::Contracts
         | Stream::ContractPackages
         | Stream::ContractEvents
-        | Stream::NftTokenOwnership => None,
+        | Stream::NftTokenOwnership
+        | Stream::Relay => None,
     }
 }
 

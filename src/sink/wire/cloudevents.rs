@@ -76,9 +76,17 @@ fn required(event: &Event) -> [Attribute<'_>; 4] {
     [
         (&SPEC_VERSION, "1.0".into()),
         (&ID, event.id.to_string().into()),
-        (&SOURCE, format!("{}/{stream}", event.network.streaming_address()).into()),
+        (&SOURCE, source(event).into()),
         (&TYPE, format!("cloud.cspr.{stream}.{}", allowed(&event.facts.action)).into()),
     ]
+}
+
+/// Where CSPR.cloud has the stream, also behind a proxy. The relay's own streams have no address.
+fn source(event: &Event) -> String {
+    match event.stream.is_our_own() {
+        true => format!("cspr-relay:{}", event.network),
+        false => format!("{}/{}", event.network.streaming_address(), event.stream),
+    }
 }
 
 fn optional(event: &Event) -> impl Iterator<Item = Attribute<'_>> {

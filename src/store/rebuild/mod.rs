@@ -86,7 +86,7 @@ fn lead_epochs(poured: &mut Poured, now: Timestamp) -> bool {
     true
 }
 
-/// What operators had asked for, or the relay had seen, and nothing remembers.
+/// What belongs to no event, and nothing remembers.
 fn lost_orders(before: &Report) -> impl Iterator<Item = (String, Ranges)> {
     let told = [
         ("pause", "pauses: their sinks are attempted again"),

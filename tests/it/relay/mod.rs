@@ -11,6 +11,7 @@ mod hostile;
 mod kill;
 pub(crate) mod listener;
 mod operate;
+mod operational;
 pub(crate) mod oracle;
 mod order;
 mod owners;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use rusqlite::Connection;
 
+use crate::budget::Spent;
 use crate::clock::{Clock, Timestamp};
 use crate::event::{Network, Stream, decode};
 use crate::store::job::tests::run;
@@ -101,6 +102,7 @@ impl World {
         }
         order(&fixture).await;
         own(&fixture).await;
+        fixture.store.keep_spent(Spent { at: Timestamp(3), hours: vec![41, 42] }).await.unwrap();
         for _ in 0..4 {
             fixture.store.tick().await.unwrap();
         }
