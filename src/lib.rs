@@ -17,6 +17,7 @@ mod intake;
 mod lifecycle;
 mod metrics;
 mod operator;
+mod ownership;
 mod repair;
 mod route;
 mod signature;

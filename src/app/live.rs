@@ -19,6 +19,7 @@ use crate::intake::{Routing, Switch};
 use crate::lifecycle::Lifecycle;
 use crate::metrics::{About, Metrics};
 use crate::operator::Operator;
+use crate::ownership::{Ownership, Watching};
 use crate::route::{self, Router};
 use crate::sink::{self, Producers};
 use crate::source::Source;
@@ -38,6 +39,8 @@ pub(super) struct Live {
     pub(super) source: Option<Source>,
     pub(super) sinks: BTreeMap<SinkName, Delivering>,
     pub(super) operator: Operator,
+    /// `None` once the relay stops.
+    pub(super) ownership: Option<Ownership>,
 }
 
 impl Live {
@@ -55,6 +58,9 @@ impl Live {
         self.sinks.extend(joined);
         self.exchange(setups).await?;
         self.routing.set(routing(&config, &self.store));
+        if let Some(ownership) = &self.ownership {
+            ownership.watch(watching(&config));
+        }
         if let Some(source) = &mut self.source {
             changes.closed = source.narrow(&subscriptions).await;
         }
@@ -153,6 +159,11 @@ impl Live {
             delivering.stop().await;
         }
     }
+}
+
+/// Whose ownership the routes of a configuration want to know of.
+pub(super) fn watching(config: &Config) -> Watching {
+    Watching { config: config.ownership, packages: route::watched(&config.routes) }
 }
 
 /// The routes of a configuration whose sinks the store knows.

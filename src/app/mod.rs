@@ -22,6 +22,7 @@ use crate::intake::{Intake, Reroute, Switch};
 use crate::lifecycle::{Lifecycle, Task};
 use crate::metrics::{About, Metrics, Reload};
 use crate::operator::Operator;
+use crate::ownership::{self, Ownership};
 use crate::source::Source;
 use crate::store::{self, Opened, Store};
 use crate::{repair, route, sink};
@@ -83,21 +84,14 @@ impl App {
             let (Some(config), Some(metrics)) = (config.sinks.get(&name), metrics.sink(&name)) else { continue };
             outlets.push(Outlet { name, setup: Setup { config: config.clone(), sink }, store: queue, metrics });
         }
+        warn_of_parked(&store);
         Ok(Self { config, clock, metrics, lifecycle, store, outlets, admin })
     }
 
     /// Starts delivering what earlier runs left, then taking events.
     pub fn start(self) -> anyhow::Result<Running> {
         let Self { config, clock, metrics, lifecycle, store, outlets, admin } = self;
-        for (name, pending) in store.parked() {
-            tracing::warn!(
-                sink = %name,
-                pending,
-                "a sink with undelivered events is not in the configuration: its deliveries are kept until the name \
-                 returns"
-            );
-        }
-        let (_rest, budget) = rest::start(&config.source, &store, &clock, &metrics, &lifecycle)?;
+        let (rest, budget) = rest::start(&config.source, &store, &clock, &metrics, &lifecycle)?;
         let routing = Arc::new(Switch::new(live::routing(&config, &store)));
         let start = |outlet: Outlet| (outlet.name.clone(), delivery::start(outlet, clock.clone(), &lifecycle));
         let sinks: BTreeMap<SinkName, Delivering> = outlets.into_iter().map(start).collect();
@@ -114,6 +108,15 @@ impl App {
         let source = Source::connect(&lifecycle, config.source.clone(), subscriptions, sender, Arc::clone(&metrics))?;
         // After the connections were made, so that those of streams heard by earlier runs are there to be looked at.
         let gaps = repair::start(&store, &clock, &metrics, &lifecycle)?;
+        let asking = ownership::Setup {
+            rest,
+            store: store.clone(),
+            intake: Reroute { network: config.source.network, routing: Arc::clone(&routing) },
+            reconnects: source.action_connects(),
+            clock: clock.clone(),
+            metrics: Arc::clone(&metrics),
+        };
+        let ownership = Ownership::start(asking, live::watching(&config), &lifecycle);
         let upkeep = lifecycle.spawn("upkeep", upkeep(store.clone(), lifecycle.clone()));
         let shutdown_timeout = config.shutdown_timeout;
         let admin = admin.serve(admin::Context {
@@ -136,6 +139,7 @@ impl App {
             source: Some(source),
             sinks,
             operator,
+            ownership: Some(ownership),
         };
         Ok(Running {
             lifecycle,
@@ -195,6 +199,9 @@ impl Running {
             // Nobody sends to intake any more: it ends when it has emptied the channel.
             source.ended().await;
         }
+        if let Some(ownership) = live.ownership.take() {
+            ownership.ended().await;
+        }
         // A panic there was reported by the lifecycle.
         let _joined = tokio::task::spawn_blocking(move || intake.join()).await;
         live.sinks_ended().await;
@@ -229,6 +236,17 @@ impl Handle {
 
     fn note(&self, refused: Option<String>) {
         self.metrics.reload.note(Reload { at: Clock::default().now(), refused });
+    }
+}
+
+fn warn_of_parked(store: &Store) {
+    for (name, pending) in store.parked() {
+        tracing::warn!(
+            sink = %name,
+            pending,
+            "a sink with undelivered events is not in the configuration: its deliveries are kept until the name \
+             returns"
+        );
     }
 }
 

@@ -31,6 +31,8 @@ pub(super) struct Common {
     pace: Pace,
     messages: mpsc::Sender<Message>,
     metrics: Arc<Metrics>,
+    /// Connections for token actions that came up.
+    action_connects: watch::Sender<u64>,
 }
 
 impl Common {
@@ -41,7 +43,12 @@ impl Common {
         metrics: Arc<Metrics>,
     ) -> anyhow::Result<Self> {
         let tls = tls::connector(config.url.scheme(), config.ca_file.as_deref())?;
-        Ok(Self { config, tls, pace, messages, metrics })
+        let action_connects = watch::Sender::new(0);
+        Ok(Self { config, tls, pace, messages, metrics, action_connects })
+    }
+
+    pub(super) fn action_connects(&self) -> watch::Receiver<u64> {
+        self.action_connects.subscribe()
     }
 }
 
@@ -109,7 +116,10 @@ impl Link {
             Ok(socket) => socket,
             Err(trouble) => return Some(Failure { trouble, was_healthy: false }),
         };
-        let Common { config, pace, metrics, messages, .. } = &*self.common;
+        let Common { config, pace, metrics, messages, action_connects, .. } = &*self.common;
+        if self.stream == Stream::NftTokenActions {
+            action_connects.send_modify(|count| *count += 1);
+        }
         let _connected = Connected::new(&self.row, &self.is_up);
         metrics.source.connects.increment();
         tracing::info!(stream = %self.stream, query = self.address.query(), "connected to the source");

@@ -82,6 +82,11 @@ impl Source {
         Ok(source)
     }
 
+    /// Changes whenever a connection that brings token actions has come up.
+    pub(crate) fn action_connects(&self) -> watch::Receiver<u64> {
+        self.common.action_connects()
+    }
+
     /// Connects what is new among `subscriptions`, beside what is connected already, and waits until it is up, for at
     /// most `patience`: then it goes on trying by itself.
     pub(crate) async fn widen(

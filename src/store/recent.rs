@@ -55,6 +55,10 @@ impl Recent {
         Self(Mutex::new(Ring { newest, ..Ring::default() }))
     }
 
+    pub(super) fn newest(&self) -> u64 {
+        self.ring().newest
+    }
+
     /// Appends the events of a commit that has returned.
     pub(super) fn push(&self, entries: impl IntoIterator<Item = Entry>) {
         let mut ring = self.ring();

@@ -262,7 +262,7 @@ impl Survey {
         if look.choice.needs_facts() && !look.choice.means_facts(event.as_ref().ok().map(|event| &event.facts)) {
             return Ok(None);
         }
-        let is_named = record.targets.iter().any(|target| target.sink == look.sink);
+        let is_named = record.names(look.sink);
         let (sink, lane, body_bytes) = (look.sink, record.lane, record.body_bytes);
         let claimed = self.claimed(seq, sink, record, event)?;
         Ok(Some(Candidate { sink, seq, lane, body_bytes, is_named, is_superseded: false, claimed }))

@@ -14,6 +14,7 @@ pub(crate) mod listener;
 mod operate;
 pub(crate) mod oracle;
 mod order;
+mod owners;
 mod ownership;
 mod real;
 mod reload;

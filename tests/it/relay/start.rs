@@ -68,7 +68,7 @@ async fn a_store_of_another_kind_is_left_alone() {
     let cases: [(Make<'_>, &str); 4] = [
         (
             &sqlite("PRAGMA application_id = 1129533522; PRAGMA user_version = 99"),
-            "has store format 99, this relay reads format 1; run the version that wrote it",
+            "has store format 99, this relay reads format 2; run the version that wrote it",
         ),
         (&sqlite("PRAGMA application_id = 7; CREATE TABLE t (x)"), foreign),
         (&sqlite("CREATE TABLE t (x)"), foreign),
