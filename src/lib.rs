@@ -19,6 +19,7 @@ mod metrics;
 mod notices;
 mod operator;
 mod ownership;
+mod repair;
 mod route;
 mod signature;
 mod sink;

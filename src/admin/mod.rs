@@ -12,6 +12,7 @@ mod auth;
 pub(crate) mod dead_letters;
 pub(crate) mod events;
 mod extract;
+pub(crate) mod gaps;
 mod health;
 mod jobs;
 mod metrics;
@@ -129,6 +130,8 @@ fn router() -> OpenApiRouter<Shared> {
         .routes(routes!(dead_letters::one))
         .routes(routes!(quarantine::list))
         .routes(routes!(quarantine::one))
+        .routes(routes!(gaps::list))
+        .routes(routes!(gaps::close))
         .routes(routes!(tail::tail))
         .routes(routes!(verbs::pause))
         .routes(routes!(verbs::resume))

@@ -23,6 +23,7 @@ pub(crate) struct Status {
     pub(crate) stopping: bool,
     pub(crate) source: SourceStatus,
     pub(crate) rest: RestStatus,
+    pub(crate) gaps: GapStatus,
     pub(crate) events: EventCounts,
     pub(crate) store: StoreStatus,
     pub(crate) ownership: OwnershipStatus,
@@ -80,6 +81,14 @@ pub(crate) struct RestStatus {
     pub(crate) waiting_until: Option<String>,
     /// Requests without a usable answer, since the relay started.
     pub(crate) failures: u64,
+}
+
+/// The spans in which events may have been missed, as far as nobody has seen to them.
+#[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
+pub(crate) struct GapStatus {
+    pub(crate) open: u64,
+    /// When the oldest of them began.
+    pub(crate) oldest_at: Option<String>,
 }
 
 /// What became of the messages since the relay started.
@@ -158,6 +167,7 @@ impl Status {
             stopping: context.lifecycle.drain().is_cancelled(),
             source: source(&metrics.source),
             rest: rest(&metrics.rest),
+            gaps: gaps(overview),
             events: events(&metrics.intake),
             store: store(&metrics.store, context.store_max_bytes, overview),
             ownership: ownership(&metrics.ownership),
@@ -187,6 +197,10 @@ fn rest(rest: &RestMetrics) -> RestStatus {
         waiting_until: rest.waiting_until.moment().map(|at| at.to_string()),
         failures: rest.failed.value(),
     }
+}
+
+fn gaps(overview: &Overview) -> GapStatus {
+    GapStatus { open: overview.gaps, oldest_at: overview.oldest_gap_at.map(|at| at.to_string()) }
 }
 
 fn connection(row: &ConnectionMetrics) -> ConnectionStatus {

@@ -27,7 +27,7 @@ use crate::operator::Operator;
 use crate::ownership::{self, Ownership};
 use crate::source::{Message, Source};
 use crate::store::{self, Opened, Store};
-use crate::{route, sink};
+use crate::{repair, route, sink};
 use live::Live;
 
 pub(crate) use changes::Changes;
@@ -53,10 +53,9 @@ pub struct Running {
     metrics: Arc<Metrics>,
     live: Arc<Mutex<Live>>,
     intake: std::thread::JoinHandle<()>,
-    upkeep: Task,
-    budget: Task,
-    jobs: Task,
     telling: Task,
+    /// Those that need nothing but the store to end.
+    others: Vec<Task>,
     admin: Admin,
     shutdown_timeout: std::time::Duration,
 }
@@ -109,6 +108,8 @@ impl App {
         let subscriptions = route::subscriptions(&config.routes, config.source.push_down);
         let told = (Arc::clone(&metrics), notices.clone());
         let source = Source::connect(&lifecycle, config.source.clone(), subscriptions, sender, told)?;
+        // After the connections were made, so that those of streams heard by earlier runs are there to be looked at.
+        let gaps = repair::start(&store, &clock, &metrics, &lifecycle)?;
         let asking = ownership::Setup {
             rest,
             store: store.clone(),
@@ -148,10 +149,8 @@ impl App {
             metrics,
             live: Arc::new(Mutex::new(live)),
             intake,
-            upkeep,
-            budget,
-            jobs,
             telling,
+            others: vec![upkeep, budget, gaps, jobs],
             admin,
             shutdown_timeout,
         })
@@ -194,7 +193,7 @@ impl Running {
     }
 
     async fn wind_down(self) {
-        let Self { live, intake, mut upkeep, mut budget, mut jobs, mut telling, admin, .. } = self;
+        let Self { live, intake, mut telling, others, admin, .. } = self;
         // A reload under way ends soon, since all that it waits for ends with the drain.
         let mut live = live.lock().await;
         if let Some(source) = live.source.take() {
@@ -208,9 +207,9 @@ impl Running {
         // A panic there was reported by the lifecycle.
         let _joined = tokio::task::spawn_blocking(move || intake.join()).await;
         live.sinks_ended().await;
-        upkeep.ended().await;
-        budget.ended().await;
-        jobs.ended().await;
+        for mut task in others {
+            task.ended().await;
+        }
         // A store that stopped by itself has said why.
         let _closed = live.store.clone().close().await;
         admin.stop().await;

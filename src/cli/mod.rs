@@ -11,6 +11,7 @@ mod demo;
 mod emulate;
 mod events;
 mod explain;
+mod gaps;
 mod health;
 mod jobs;
 mod listen;
@@ -78,6 +79,7 @@ enum Command {
     Emulate(Box<emulate::Args>),
     Events(events::Args),
     Explain(explain::Args),
+    Gaps(gaps::Args),
     Health(health::Args),
     Listen(listen::Args),
     Ownership(ownership::Args),
@@ -139,6 +141,7 @@ async fn execute(command: Command, home: Option<demo::Home>) -> ExitCode {
         (Command::Emulate(args), _) => ended(emulate::run(*args, &mut out).await),
         (Command::Events(args), _) => coded(events::run(args, &mut out, &mut errors).await),
         (Command::Explain(args), _) => coded(explain::run(&args, &mut std::io::stdin(), &mut out, &mut errors)),
+        (Command::Gaps(args), _) => coded(gaps::run(args, &mut out, &mut errors).await),
         (Command::Health(args), _) => ended(health::run(args, &mut out).await),
         (Command::Listen(args), _) => ended(listen::run(args, &mut out).await),
         (Command::Ownership(args), _) => coded(ownership::run(args, &mut out, &mut errors).await),

@@ -78,6 +78,8 @@ impl Gauge {
 pub(crate) struct Metrics {
     pub(crate) source: SourceMetrics,
     pub(crate) rest: Arc<RestMetrics>,
+    /// Gaps that began.
+    pub(crate) gaps: Counter,
     pub(crate) intake: IntakeMetrics,
     pub(crate) store: StoreMetrics,
     pub(crate) ownership: OwnershipMetrics,

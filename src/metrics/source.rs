@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use super::{Counter, Gauge};
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 
 /// The connections to CSPR.cloud, all streams together.
 #[derive(Debug, Default)]
@@ -41,6 +41,8 @@ pub(crate) struct ConnectionMetrics {
     pub(crate) changed_at: Gauge,
     pub(crate) message_at: Gauge,
     pub(crate) ping_at: Gauge,
+    /// 1 while it is down for want of any frame.
+    pub(crate) is_silent: Gauge,
     pub(crate) messages: Counter,
     /// Handshakes that succeeded.
     pub(crate) connects: Counter,
@@ -89,6 +91,7 @@ impl ConnectionMetrics {
             changed_at: Gauge::default(),
             message_at: Gauge::default(),
             ping_at: Gauge::default(),
+            is_silent: Gauge::default(),
             messages: Counter::default(),
             connects: Counter::default(),
             disconnects: Counter::default(),
@@ -101,6 +104,7 @@ impl ConnectionMetrics {
     pub(crate) fn came_up(&self) {
         self.connects.increment();
         self.up.set(1);
+        self.is_silent.set(0);
         self.changed_at.set_moment(Some(self.clock.now()));
         *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
@@ -123,6 +127,12 @@ impl ConnectionMetrics {
 
     pub(crate) fn got_ping(&self) {
         self.ping_at.set_moment(Some(self.clock.now()));
+    }
+
+    /// When something last came, or it came up or went down.
+    pub(crate) fn heard_at(&self) -> Timestamp {
+        let moments = [&self.message_at, &self.ping_at, &self.changed_at];
+        Timestamp(moments.map(Gauge::value).into_iter().max().unwrap_or_default())
     }
 
     /// Why there is no connection; nothing while it is up.

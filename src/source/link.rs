@@ -142,7 +142,10 @@ impl Link {
                 None
             }
             End::NoIntake => None,
-            end => Some(Failure { trouble: Trouble::Transient { cause: end.to_string() }, was_healthy }),
+            end => {
+                self.row.is_silent.set(matches!(end, End::Silent(_)).into());
+                Some(Failure { trouble: Trouble::Transient { cause: end.to_string() }, was_healthy })
+            }
         }
     }
 

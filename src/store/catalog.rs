@@ -10,7 +10,7 @@ pub(super) struct Sealed {
     pub(super) key: &'static [&'static str],
 }
 
-pub(super) const SEALED: [Sealed; 16] = [
+pub(super) const SEALED: [Sealed; 18] = [
     Sealed { table: Table::Batch, name: "batch", key: &["first"] },
     Sealed { table: Table::Event, name: "event", key: &["seq"] },
     Sealed { table: Table::Settled, name: "settled", key: &["sink", "seq"] },
@@ -23,6 +23,8 @@ pub(super) const SEALED: [Sealed; 16] = [
     Sealed { table: Table::Pause, name: "pause", key: &["sink"] },
     Sealed { table: Table::Job, name: "job", key: &["number"] },
     Sealed { table: Table::Spent, name: "spent", key: &["key"] },
+    Sealed { table: Table::Gap, name: "gap", key: &["number"] },
+    Sealed { table: Table::Heard, name: "heard", key: &["stream"] },
     Sealed { table: Table::Holding, name: "holding", key: &["package", "owner"] },
     Sealed { table: Table::Due, name: "due", key: &["package", "owner"] },
     Sealed { table: Table::Collection, name: "collection", key: &["package"] },

@@ -27,6 +27,8 @@ pub(super) enum Table {
     Job = 12,
     Name = 13,
     Spent = 20,
+    Gap = 21,
+    Heard = 22,
     Holding = 30,
     Due = 31,
     Collection = 32,

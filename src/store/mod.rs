@@ -44,6 +44,8 @@
 //! | `due` | package, owner | that somebody has to be asked for, and the action behind it |
 //! | `collection` | package | that all its holdings were seen once |
 //! | `spent` | 0 | requests to CSPR.cloud's REST API in the last day, by the hour |
+//! | `gap` | number | a span in which a stream was not heard, why, and what was done about it |
+//! | `heard` | stream | up to when it was heard |
 //! | `name` | number | names of sinks and routes, referred to by number |
 //! | `epoch` | first seq | the epochs of sequences |
 //! | `meta` | key | where the known ids begin |
@@ -59,6 +61,7 @@ mod dead;
 mod epoch;
 mod error;
 mod format;
+mod gap;
 mod history;
 mod input;
 mod inspect;
@@ -98,6 +101,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 pub(crate) use change::{Attempt, Change, End, Held, Paused, PausedBy, Replay, Settlement, Waiting};
 pub(crate) use claimed::{Claimed, Page};
 pub(crate) use error::{OpenError, Stopped};
+pub(crate) use gap::{Gap, GapCause, GapChange, GapState, Heard, gaps};
 pub(crate) use history::{Body, Events, History, PastDelivery, State, Token, events};
 pub(crate) use input::{Candidate, Quarantined, Settings};
 pub(crate) use inspect::{Inspection, Known, inspect};

@@ -23,6 +23,10 @@ const PATIENCE: std::time::Duration = std::time::Duration::from_millis(20);
 pub(crate) struct Overview {
     pub(crate) oldest_event_at: Option<Timestamp>,
     pub(crate) quarantined: u64,
+    /// Gaps that nobody has seen to.
+    pub(crate) gaps: u64,
+    /// When the oldest of them began.
+    pub(crate) oldest_gap_at: Option<Timestamp>,
     pub(crate) sinks: BTreeMap<SinkName, SinkOverview>,
 }
 
@@ -41,6 +45,7 @@ pub(crate) fn overview(directory: &Path) -> Result<Overview, OpenError> {
     let mut found = Overview { oldest_event_at: look.oldest_event()?, ..Overview::default() };
     // They are few: the store keeps the newest ones only.
     found.quarantined = connection.query_row("SELECT count(*) FROM quarantine", [], |row| row.get(0))?;
+    (found.gaps, found.oldest_gap_at) = super::gap::open_ones(&connection)?;
     let sql = "SELECT name.number, name.text, cursor.low, coalesce(letter_count.letters, 0) FROM name
                LEFT JOIN cursor ON cursor.sink = name.number LEFT JOIN letter_count ON letter_count.sink = name.number
                WHERE name.kind = ?1";

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
+use super::gap;
 use super::job::{Job, Step};
 use super::lookup;
 use super::owned;
@@ -41,6 +42,7 @@ pub(super) struct Plan {
     pub(super) changes: Vec<(SinkId, Vec<Change>, OwnedSemaphorePermit)>,
     pub(super) quarantine: Vec<Quarantined>,
     pub(super) spent: Option<Spent>,
+    pub(super) gaps: Vec<gap::Pending>,
     pub(super) indexes: Vec<(Vec<lookup::Row>, oneshot::Sender<()>)>,
     pub(super) steps: Vec<(Box<Step>, oneshot::Sender<Job>)>,
     pub(super) synced: Vec<oneshot::Sender<()>>,
@@ -65,6 +67,7 @@ impl Plan {
             Command::Changes { sink, changes, places } => self.changes.push((sink, changes, places)),
             Command::Quarantine(message) => self.quarantine.push(message),
             Command::Spent(spent) => self.spent = Some(spent),
+            Command::Gap(change) => self.gaps.push(change),
             Command::Index { rows, done } => self.indexes.push((rows, done)),
             Command::Step { step, done } => self.steps.push((step, done)),
             Command::Tick => self.has_tick = true,
@@ -128,6 +131,7 @@ impl Plan {
         !self.changes.is_empty()
             || !self.quarantine.is_empty()
             || self.spent.is_some()
+            || !self.gaps.is_empty()
             || !self.indexes.is_empty()
             || !self.steps.is_empty()
     }

@@ -4,6 +4,7 @@ use rusqlite::{OptionalExtension, TransactionBehavior, params};
 
 use super::dead::DeadLetter;
 use super::format::{Batch, Decoder, Encoder, Table, name_sum, seal, seal_into};
+use super::gap;
 use super::job::{Handed, Job, Step};
 use super::lookup;
 use super::spent;
@@ -79,6 +80,10 @@ impl<'c> Transaction<'c> {
 
     pub(super) fn spent(&self, spent: &Spent) -> rusqlite::Result<()> {
         spent::write(&self.inner, spent)
+    }
+
+    pub(super) fn gap(&self, change: &gap::Pending) -> rusqlite::Result<()> {
+        change.apply(&self.inner)
     }
 
     pub(super) fn leave_quarantine(&self, number: u64) -> rusqlite::Result<()> {

@@ -15,6 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use super::accept::Accepting;
 use super::bell::Bell;
+use super::gap;
 use super::job::{Handed, Job, Step};
 use super::lock::Lock;
 use super::lookup;
@@ -52,6 +53,7 @@ pub(super) enum Command {
     Quarantine(Quarantined),
     /// The newest counts.
     Spent(Spent),
+    Gap(gap::Pending),
     /// Answered when the rows are durable; the answer is dropped with them if there is no room.
     Index {
         rows: Vec<lookup::Row>,
@@ -189,6 +191,7 @@ impl Writer {
         plan.changes.clear();
         plan.quarantine.clear();
         plan.spent = None;
+        plan.gaps.drain(..).for_each(gap::Pending::answer);
         for (_, done) in plan.indexes.drain(..) {
             // Whoever no longer waits was aborted.
             let _unwanted = done.send(());
@@ -269,6 +272,7 @@ fn write(
     }
     plan.quarantine.iter().try_for_each(|message| transaction.quarantine(message, now))?;
     plan.spent.iter().try_for_each(|spent| transaction.spent(spent))?;
+    plan.gaps.iter().try_for_each(|gap| transaction.gap(gap))?;
     plan.indexes.iter().flat_map(|(rows, _)| rows).try_for_each(|row| transaction.index(row))?;
     // After the changes, so that what was settled by now is seen.
     let steps = plan.steps.iter().map(|(step, _)| transaction.step(step, served, now)).collect::<Result<_, _>>()?;

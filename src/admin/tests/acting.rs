@@ -104,3 +104,23 @@ async fn what_cannot_be_done_is_told() {
     }
     scene.end().await;
 }
+
+#[tokio::test]
+async fn a_gap_is_closed_with_a_note() {
+    let scene = Scene::start();
+    scene.fill().await;
+    let (_, listed) = scene.get("/api/v1/gaps").await;
+    let expected = json!([{
+        "number": 1, "stream": "nft-tokens", "from": "2023-11-14T22:13:20.000Z", "to": "2023-11-14T22:14:20.000Z",
+        "cause": "silent", "detail": null, "state": "open", "note": null,
+    }]);
+    assert_eq!(listed["gaps"], expected);
+    for (number, note, expected) in [(1, "", 400), (1, "two\nlines", 400), (2, "no such gap", 404)] {
+        let (status, answer) = scene.post(&format!("/api/v1/gaps/{number}/close"), &json!({ "note": note })).await;
+        assert_eq!(status, expected, "{answer}");
+    }
+    let (status, gap) = scene.post("/api/v1/gaps/1/close", &json!({ "note": "asked the team" })).await;
+    assert_eq!((status, &gap["state"], &gap["note"]), (200, &json!("closed"), &json!("asked the team")));
+    assert_eq!(scene.get("/api/v1/status").await.1["gaps"], json!({ "open": 0, "oldest_at": null }));
+    scene.end().await;
+}

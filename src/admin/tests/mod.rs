@@ -14,14 +14,14 @@ use reqwest::{Method, Response};
 use serde_json::Value;
 
 use super::{Admin, Archive, Context, Listener};
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::config::{AdminConfig, Secret};
 use crate::event::{Network, Stream};
 use crate::intake::{Reroute, Routing, Switch};
 use crate::operator::Operator;
 use crate::route::Router;
 use crate::store::tests::{Fixture, candidate, settings};
-use crate::store::{Attempt, Change, End, Quarantined, Settlement};
+use crate::store::{Attempt, Change, End, GapCause, GapChange, Quarantined, Settlement};
 
 const TOKEN: &str = "the-token-of-the-tests";
 
@@ -73,7 +73,7 @@ impl Scene {
     }
 
     /// Puts five events for `a` into the store, the first two for `b` too; the first is a dead letter at both, the
-    /// second is delivered to `a`. In quarantine are two messages.
+    /// second is delivered to `a`. In quarantine are two messages, and there was a gap of a minute.
     async fn fill(&self) {
         let store = &self.fixture.store;
         let event = |deploy| candidate(store, deploy, deploy, if deploy < 3 { &["a", "b"] } else { &["a"] });
@@ -82,6 +82,10 @@ impl Scene {
             let (stream, reason) = (Stream::NftTokens, "no JSON".to_owned());
             store.quarantine(Quarantined { stream, reason, body: body.into() }).await.unwrap();
         }
+        let (stream, from, cause) = (Stream::NftTokens, Timestamp(1_700_000_000_000), GapCause::Silent);
+        let gap = store.change_gap(GapChange::Open { stream, from, cause, detail: None }).await.unwrap().unwrap();
+        let ended = GapChange::End { number: gap.number, to: Timestamp(1_700_000_060_000) };
+        store.change_gap(ended).await.unwrap();
         self.fixture.sync().await;
         let dead = |cause| End::Dead { cause, reason: format!("because of {cause}") };
         let settle = |seq, end| Change::Settle(Settlement { seq, attempts: 2, body_bytes: 100, end });

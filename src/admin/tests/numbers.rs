@@ -46,6 +46,7 @@ async fn api_and_metrics_agree_with_what_happened() {
     assert_eq!(sample(&metrics, "cspr_relay_sink_dead_letters_total{sink=\"b\",kind=\"\",cause=\"timeout\"}"), 1.0);
     assert_eq!((&status["events"]["accepted"], sample(&metrics, "cspr_relay_events_accepted_total")), (&json!(5), 5.0));
     assert_eq!((&status["store"]["quarantined"], sample(&metrics, "cspr_relay_store_quarantined")), (&json!(2), 2.0));
+    assert_eq!((&status["gaps"]["open"], sample(&metrics, "cspr_relay_gaps_open")), (&json!(1), 1.0));
     assert_eq!(status["reload"]["refused_because"], Value::Null);
     scene.end().await;
 }

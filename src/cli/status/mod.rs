@@ -8,7 +8,7 @@ use super::USAGE;
 use super::listen::shown;
 use super::relay::Place;
 use crate::admin::status::{
-    ConnectionStatus, EventCounts, OwnershipStatus, ReloadStatus, RestStatus, Status, StoreStatus,
+    ConnectionStatus, EventCounts, GapStatus, OwnershipStatus, ReloadStatus, RestStatus, Status, StoreStatus,
 };
 
 /// Show a running relay at a glance: source, store, configuration, sinks
@@ -37,6 +37,7 @@ fn write(status: &Status, out: &mut impl Write) -> io::Result<()> {
     let stopping = if status.stopping { ", stopping" } else { "" };
     writeln!(out, "cspr-relay {}{stopping}, {}", status.version, status.at)?;
     status.source.connections.iter().try_for_each(|connection| write_connection(connection, out))?;
+    write_gaps(&status.gaps, out)?;
     write_rest(&status.rest, out)?;
     let EventCounts { accepted, duplicates, variants, recurred, unmatched, quarantined } = status.events;
     writeln!(
@@ -62,6 +63,12 @@ fn write_connection(connection: &ConnectionStatus, out: &mut impl Write) -> io::
         Some(trouble) if !connection.is_up => writeln!(out, "\n        {}", shown(trouble, usize::MAX)),
         _ => writeln!(out),
     }
+}
+
+/// Nothing if there are none.
+fn write_gaps(gaps: &GapStatus, out: &mut impl Write) -> io::Result<()> {
+    let Some(oldest) = &gaps.oldest_at else { return Ok(()) };
+    writeln!(out, "gaps    {} OPEN, the oldest since {oldest}: see `cspr-relay gaps list`", gaps.open)
 }
 
 /// Nothing if no package is watched.

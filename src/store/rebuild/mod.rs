@@ -92,6 +92,8 @@ fn lost_orders(before: &Report) -> impl Iterator<Item = (String, Ranges)> {
         ("pause", "pauses: their sinks are attempted again"),
         ("job", "jobs: what they had done stays done, and they do not go on"),
         ("spent", "counts of requests to the REST API: they are counted anew"),
+        ("gap", "gaps: nobody knows of which spans"),
+        ("heard", "notes of when a stream was last heard: the next start opens no gap for it"),
         ("holding", "numbers of tokens that somebody owns: they are told as new"),
         ("due", "owners to be asked for: the next walk through their package finds what has changed"),
         ("collection", "packages that were seen in whole: the next walk through them is a baseline again"),

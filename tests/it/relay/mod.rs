@@ -7,6 +7,7 @@ mod admin;
 mod disk;
 mod faults;
 mod formats;
+mod gaps;
 mod hostile;
 mod kill;
 pub(crate) mod listener;

@@ -51,6 +51,11 @@ impl Database {
         self.settled(sink, DELIVERED).into_iter().collect()
     }
 
+    /// Of how many streams it is noted when they were last heard.
+    pub(crate) fn heard(&self) -> u64 {
+        self.0.query_row("SELECT count(*) FROM heard", [], |row| row.get(0)).unwrap()
+    }
+
     /// The numbers of a sink's expired deliveries.
     pub(crate) fn expired(&self, sink: &str) -> Vec<u64> {
         self.settled(sink, EXPIRED)

@@ -146,6 +146,10 @@ fn kept(context: &Context, overview: &Overview, to: &mut Exposition) {
         to.gauge("cspr_relay_store_oldest_event_timestamp_seconds", "When the oldest kept event was accepted.");
     overview.oldest_event_at.iter().for_each(|at| family.sample(&[], seconds(*at)));
     to.gauge("cspr_relay_store_quarantined", "Messages in quarantine.").sample(&[], overview.quarantined);
+    to.counter("cspr_relay_gaps_total", "Gaps that began.").sample(&[], context.metrics.gaps.value());
+    to.gauge("cspr_relay_gaps_open", "Gaps that nobody has seen to.").sample(&[], overview.gaps);
+    let mut family = to.gauge("cspr_relay_gaps_oldest_timestamp_seconds", "When the oldest of them began.");
+    overview.oldest_gap_at.iter().for_each(|at| family.sample(&[], seconds(*at)));
     let mut family = to.gauge("cspr_relay_parked_deliveries", "Deliveries kept for sinks that are not configured.");
     for (name, pending) in context.store.parked() {
         family.sample(&[("sink", &name.0)], pending);

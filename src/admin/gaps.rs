@@ -1,0 +1,116 @@
+//! The spans in which a stream was not heard.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::Shared;
+use super::extract::{Body, Path};
+use super::problem::Problem;
+use crate::clock::Timestamp;
+use crate::store::{self, Gap, GapCause, GapChange, GapState};
+
+/// A longer note is refused.
+const NOTE_BYTES_MAX: usize = 1024;
+
+/// All gaps that are listed, newest first.
+#[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
+pub(crate) struct Gaps {
+    pub(crate) gaps: Vec<GapView>,
+}
+
+/// A span in which a stream was not heard.
+#[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
+pub(crate) struct GapView {
+    pub(crate) number: u64,
+    pub(crate) stream: String,
+    /// When the stream was last heard.
+    pub(crate) from: String,
+    /// When it was heard again; absent while the gap goes on.
+    pub(crate) to: Option<String>,
+    /// `stopped` (the relay was not running), `disconnected`, `silent` or `intake_waited`.
+    pub(crate) cause: String,
+    /// The cause in words, if there are any.
+    pub(crate) detail: Option<String>,
+    /// `open`, or `closed` once an operator has seen to it.
+    pub(crate) state: String,
+    /// Why it is in that state.
+    pub(crate) note: Option<String>,
+}
+
+/// Why a gap needs no more attention.
+#[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CloseRequest {
+    /// For whoever looks later: one line.
+    pub(crate) note: String,
+}
+
+impl From<Gap> for GapView {
+    fn from(gap: Gap) -> Self {
+        let cause = match gap.cause {
+            GapCause::Stopped => "stopped",
+            GapCause::Disconnected => "disconnected",
+            GapCause::Silent => "silent",
+            GapCause::IntakeWaited => "intake_waited",
+        };
+        let state = match gap.state {
+            GapState::Open => "open",
+            GapState::Closed => "closed",
+        };
+        Self {
+            number: gap.number,
+            stream: gap.stream,
+            from: Timestamp(gap.from_ms).to_string(),
+            to: gap.to_ms.map(|at| Timestamp(at).to_string()),
+            cause: cause.to_owned(),
+            detail: gap.detail,
+            state: state.to_owned(),
+            note: gap.note,
+        }
+    }
+}
+
+/// The gaps
+///
+/// What happened in one may have been missed. The newest thousand are listed.
+#[utoipa::path(get, path = "/api/v1/gaps", tag = "gaps", responses((status = 200, body = Gaps)))]
+pub(super) async fn list(State(context): State<Shared>) -> Result<Json<Gaps>, Problem> {
+    let found = context.archive.read(|directory| Ok(store::gaps(directory)?)).await?;
+    Ok(Json(Gaps { gaps: found.into_iter().rev().map(Into::into).collect() }))
+}
+
+/// Close a gap
+///
+/// Says that somebody has seen to it. One that goes on cannot be closed.
+#[utoipa::path(
+    post, path = "/api/v1/gaps/{number}/close", tag = "gaps", request_body = CloseRequest,
+    params(("number" = u64, Path, description = "As it is listed")),
+    responses(
+        (status = 200, body = GapView),
+        (status = 400, body = Problem, content_type = "application/problem+json"),
+        (status = 404, body = Problem, content_type = "application/problem+json"),
+        (status = 422, body = Problem, content_type = "application/problem+json"),
+        (status = 503, body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn close(
+    State(context): State<Shared>,
+    Path(number): Path<u64>,
+    Body(request): Body<CloseRequest>,
+) -> Result<Json<GapView>, Problem> {
+    let note = request.note.trim().to_owned();
+    if note.is_empty() || note.len() > NOTE_BYTES_MAX || note.contains(char::is_control) {
+        let wanted = format!("`note` says on one line of at most {NOTE_BYTES_MAX} bytes why the gap is closed");
+        return Err(Problem::bad_request(wanted));
+    }
+    let closed = context.store.change_gap(GapChange::Close { number, note }).await;
+    let closed = closed.map_err(|_| Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the relay is stopping"))?;
+    let Some(gap) = closed else {
+        return Err(Problem::not_found(format!("there is no gap {number} that has ended: `gaps list` shows them")));
+    };
+    tracing::info!(gap = number, "an operator closed a gap");
+    Ok(Json(gap.into()))
+}
