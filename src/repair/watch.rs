@@ -108,7 +108,7 @@ impl Watch {
             Turn::Lost { stream, from, cause, detail } => {
                 let opened = self.store.change_gap(GapChange::Open { stream, from, cause, detail }).await?;
                 let Some(gap) = opened else { return Ok(()) };
-                tracing::warn!(%stream, gap = gap.number, %from, ?cause, "a gap is open: what happens is not heard");
+                tracing::warn!(%stream, gap = gap.number, %from, cause = cause.as_str(), "a gap is open: what happens is not heard");
                 self.metrics.gaps.increment();
                 self.current.insert(stream, gap.number);
             }

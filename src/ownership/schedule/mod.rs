@@ -21,7 +21,8 @@ const PAGE_ROWS: usize = 250;
 /// A walk costs a request a page, and brings nothing new of most rows: so it has to save more than that.
 const ASKS_WORTH_A_PAGE: usize = 2;
 const ASKS_WORTH_A_WALK: usize = 3;
-/// A package whose dues found no place is walked a second time after this: REST may have lagged behind.
+/// A package of which something was not heard, or whose dues found no place, is walked a second time after this: REST
+/// may have lagged behind.
 const WALK_AGAIN: Duration = Duration::from_secs(60);
 
 pub(super) type Key = (Arc<str>, Arc<str>);
@@ -67,6 +68,8 @@ struct Package {
     /// The number of the last due that found no place in memory; 0: all have.
     beyond: u64,
     walk: Option<Walk>,
+    /// After the walk that comes next, another one.
+    walks_again: bool,
 }
 
 #[derive(Debug)]
@@ -195,6 +198,14 @@ impl Schedule {
         packages.iter().for_each(|package| self.walk_at(package, at, 0));
     }
 
+    /// Asks for a walk of a package of which something may not have been heard until now, and for another one later.
+    pub(super) fn walk_unheard(&mut self, package: &str, at: Instant) {
+        self.walk_at(package, at, 0);
+        if let Some(known) = self.packages.get_mut(package) {
+            known.walks_again = true;
+        }
+    }
+
     /// The next owner to be asked for, which counts as asked for until [`Self::answered`].
     pub(super) fn take_ripe(&mut self, now: Instant) -> Option<Pending> {
         self.plan_walks_for_many(now);
@@ -232,7 +243,9 @@ impl Schedule {
         let Some(known) = self.packages.get_mut(package) else { return 0 };
         (known.is_walked, known.owners, known.waits) = (true, owners, false);
         let beyond = std::mem::take(&mut known.beyond);
-        if beyond > 0 {
+        // A walk that waits already may be for what was not heard since this one began.
+        let walks_again = known.walk.is_none() && std::mem::take(&mut known.walks_again);
+        if beyond > 0 || walks_again {
             self.walk_at(package, now + WALK_AGAIN, 0);
         }
         beyond

@@ -169,3 +169,21 @@ async fn whom_a_walk_did_not_meet_is_asked_for_and_not_walked_for_again() {
         "those of an earlier walk"
     );
 }
+
+/// REST may not know yet of what happened just before the connection came up.
+#[tokio::test(start_paused = true)]
+async fn what_was_not_heard_is_looked_through_twice() {
+    let (mut schedule, start) = (walked(1), Instant::now());
+    schedule.walk_unheard("p", start);
+    assert!(schedule.take_walk(start).is_some());
+    // Another connection comes up in the middle of the walk.
+    schedule.walk_unheard("p", start + SETTLE);
+    schedule.walked("p", 1, start);
+    assert_eq!(schedule.next_at(true), Some(start + SETTLE));
+    assert!(schedule.take_walk(start + SETTLE).is_some());
+    schedule.walked("p", 1, start + SETTLE);
+    assert_eq!(schedule.next_at(true), Some(start + SETTLE + WALK_AGAIN));
+    assert!(schedule.take_walk(start + SETTLE + WALK_AGAIN).is_some());
+    schedule.walked("p", 1, start + SETTLE + WALK_AGAIN);
+    assert_eq!(schedule.next_at(true), None);
+}

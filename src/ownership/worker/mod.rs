@@ -116,7 +116,7 @@ impl Worker {
             }
             let is_walked = self.setup.store.is_walked(&package).await?;
             self.schedule.watch(Arc::clone(&package), is_walked);
-            self.schedule.walk_at(&package, Instant::now() + config.settle, 0);
+            self.schedule.walk_unheard(&package, Instant::now() + config.settle);
         }
         Ok(())
     }
@@ -130,8 +130,9 @@ impl Worker {
 
     fn walk_all_soon(&mut self) {
         // Several connections come up one after the other; and REST lags behind.
-        let settle = self.watching.borrow().config.settle;
-        self.schedule.walk_all_at(Instant::now() + settle);
+        let at = Instant::now() + self.watching.borrow().config.settle;
+        let packages: Vec<Arc<str>> = self.schedule.watched().cloned().collect();
+        packages.iter().for_each(|package| self.schedule.walk_unheard(package, at));
     }
 
     fn tick(&mut self) {
