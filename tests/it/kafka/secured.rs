@@ -141,7 +141,7 @@ async fn moody_token_server(seconds: i64) -> (String, Arc<AtomicUsize>, Arc<Atom
 async fn a_token_that_expires_is_told_and_a_new_one_is_taken_up() {
     let Some(kafka) = Kafka::with(&["connections.max.reauth.ms=3600000"]) else { return };
     kafka.create_topic("nft", 1, 1, &[]).await;
-    let (token_url, _, refuses, _serving) = moody_token_server(4).await;
+    let (token_url, _, refuses, _serving) = moody_token_server(8).await;
     let scene = Scene::new();
     let (_emulator, source) = scene.emulator(&["--rate", "10"]).await;
     let oauth = format!("oauth: {{ token_url: \"{token_url}\", client_id: relay, client_secret: hunter2 }}");
@@ -154,6 +154,8 @@ async fn a_token_that_expires_is_told_and_a_new_one_is_taken_up() {
     relay.logs(&format!("no token from {token_url}: HTTP 503")).await;
     relay.logs("cause=\"denied\"").await;
     refuses.store(false, Ordering::SeqCst);
+    // The client asks for a token every ten seconds, and the breaker lets a probe through now and then.
+    until("the cluster confirms again", || relay.log().matches("connected to the cluster").count() > 1).await;
     let accepted = Database::open(&scene.data()).newest() as usize;
     kafka.read(&["nft"], |records| distinct(records) > accepted);
     assert!(!relay.log().contains("dead letter"), "{}", relay.log());
