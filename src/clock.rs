@@ -24,6 +24,18 @@ impl Timestamp {
     }
 }
 
+impl std::str::FromStr for Timestamp {
+    type Err = String;
+
+    /// Reads RFC 3339.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let time: jiff::Timestamp =
+            text.parse().map_err(|_| "expected a time such as 2026-11-21T10:00:00Z".to_owned())?;
+        let millis = u64::try_from(time.as_millisecond()).map_err(|_| "it lies before 1970".to_owned())?;
+        Ok(Self(millis))
+    }
+}
+
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let millis = i64::try_from(self.0).unwrap_or(i64::MAX);
@@ -70,6 +82,8 @@ mod tests {
     fn timestamps_print_as_rfc_3339_with_milliseconds() {
         assert_eq!(Timestamp(1_707_301_289_557).to_string(), "2024-02-07T10:21:29.557Z");
         assert_eq!(Timestamp(0).to_string(), "1970-01-01T00:00:00.000Z");
+        assert_eq!("2024-02-07T10:21:29.557Z".parse(), Ok(Timestamp(1_707_301_289_557)));
+        assert!("yesterday".parse::<Timestamp>().is_err() && "1960-01-01T00:00:00Z".parse::<Timestamp>().is_err());
     }
 
     #[test]

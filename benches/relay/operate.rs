@@ -7,11 +7,11 @@ use reqwest::{Client, Method};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
-use crate::latency::{Pace, Times, measure_while};
+use crate::latency::{Times, measure_while};
 use crate::receiver::Receiver;
 use crate::relay::{ADMIN_TOKEN, Place, Relay, SECRET};
 use crate::report::{Report, Row, millis, rate};
-use crate::source::Emulator;
+use crate::source::{Emulator, Pace};
 use crate::{Size, bare};
 
 /// Events that an emulator makes beforehand, at most.

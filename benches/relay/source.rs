@@ -11,7 +11,6 @@ use tokio::net::TcpListener;
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::BODY_BYTES;
-use crate::latency::Pace;
 use crate::process::Process;
 
 /// An emulator that publishes messages made beforehand, as soon as and as fast as a client reads.
@@ -32,6 +31,16 @@ impl Emulator {
         let url = output.lines().find_map(|line| line.trim().strip_prefix("url: "));
         Ok(Self { url: url.context("the emulator named no address")?.to_owned(), _process: process })
     }
+}
+
+/// Events that come at a pace.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pace {
+    /// Events a second.
+    pub(crate) rate: f64,
+    pub(crate) seconds: u64,
+    /// The number of the first one: a store takes each number once.
+    pub(crate) first: u64,
 }
 
 /// Sends numbered events at a pace to whoever connects, and remembers when each was sent. Ends with the runtime.

@@ -10,7 +10,7 @@ use super::Shared;
 use super::extract::{Body, Path};
 use super::problem::Problem;
 use crate::clock::Timestamp;
-use crate::store::{self, Gap, GapCause, GapChange, GapState};
+use crate::store::{self, Gap, GapChange, GapState};
 
 /// A longer note is refused.
 const NOTE_BYTES_MAX: usize = 1024;
@@ -52,12 +52,6 @@ pub(crate) struct CloseRequest {
 
 impl From<Gap> for GapView {
     fn from(gap: Gap) -> Self {
-        let cause = match gap.cause {
-            GapCause::Stopped => "stopped",
-            GapCause::Disconnected => "disconnected",
-            GapCause::Silent => "silent",
-            GapCause::IntakeWaited => "intake_waited",
-        };
         let state = match gap.state {
             GapState::Open => "open",
             GapState::Repaired => "repaired",
@@ -70,7 +64,7 @@ impl From<Gap> for GapView {
             stream: gap.stream,
             from: Timestamp(gap.from_ms).to_string(),
             to: gap.to_ms.map(|at| Timestamp(at).to_string()),
-            cause: cause.to_owned(),
+            cause: gap.cause.as_str().to_owned(),
             detail: gap.detail,
             state: state.to_owned(),
             note: gap.note,

@@ -9,7 +9,7 @@ use super::problem::Problem;
 use super::sinks::Sinks;
 use super::{Context, Shared};
 use crate::metrics::{
-    ConnectionMetrics, Gauge, IntakeMetrics, ReloadMetrics, RestMetrics, SourceMetrics, StoreMetrics,
+    ConnectionMetrics, Gauge, IntakeMetrics, OwnershipMetrics, ReloadMetrics, RestMetrics, SourceMetrics, StoreMetrics,
 };
 use crate::store::Overview;
 
@@ -26,6 +26,7 @@ pub(crate) struct Status {
     pub(crate) gaps: GapStatus,
     pub(crate) events: EventCounts,
     pub(crate) store: StoreStatus,
+    pub(crate) ownership: OwnershipStatus,
     pub(crate) reload: ReloadStatus,
     pub(crate) sinks: Sinks,
 }
@@ -126,6 +127,26 @@ pub(crate) struct StoreStatus {
     pub(crate) intake_waiting: bool,
 }
 
+/// The stream `nft-token-ownership`; the counts are since the relay started.
+#[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
+pub(crate) struct OwnershipStatus {
+    /// Contract packages that are watched; 0: no route names the stream.
+    pub(crate) packages: u64,
+    /// Owners who are to be asked for.
+    pub(crate) due: u64,
+    /// Answers about one owner.
+    pub(crate) looks: u64,
+    /// Packages of which all owners were looked through, and when that was done last.
+    pub(crate) walks: u64,
+    pub(crate) last_walk_at: Option<String>,
+    /// Numbers of tokens that were found to have changed.
+    pub(crate) changes: u64,
+    /// Questions that got no answer.
+    pub(crate) failures: u64,
+    /// Why CSPR.cloud does not answer; absent if it does.
+    pub(crate) trouble: Option<String>,
+}
+
 /// Changed configurations.
 #[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
 pub(crate) struct ReloadStatus {
@@ -149,6 +170,7 @@ impl Status {
             gaps: gaps(overview),
             events: events(&metrics.intake),
             store: store(&metrics.store, context.store_max_bytes, overview),
+            ownership: ownership(&metrics.ownership),
             reload: reload(&metrics.reload),
             sinks: Sinks::now(context, overview),
         }
@@ -222,6 +244,19 @@ fn store(store: &StoreMetrics, max_bytes: u64, overview: &Overview) -> StoreStat
         commit_seconds_mean: (commits > 0).then(|| mean().as_secs_f64()),
         damaged_rows: store.damaged_rows.value(),
         intake_waiting: store.intake_waits.value() > 0,
+    }
+}
+
+fn ownership(ownership: &OwnershipMetrics) -> OwnershipStatus {
+    OwnershipStatus {
+        packages: ownership.packages.value(),
+        due: ownership.due.value(),
+        looks: ownership.looks.value(),
+        walks: ownership.walks.value(),
+        last_walk_at: ownership.walked_at.moment().map(|at| at.to_string()),
+        changes: ownership.changes.value(),
+        failures: ownership.failures.value(),
+        trouble: ownership.trouble(),
     }
 }
 

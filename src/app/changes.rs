@@ -46,7 +46,7 @@ impl Changes {
         Ok(Self {
             sinks: Difference::of(&sinks(old), &sinks(new), same_sink),
             routes: Difference::of(&routes(old), &routes(new), RouteConfig::eq),
-            has_others: is_rebuilt || old.source.push_down != new.source.push_down,
+            has_others: is_rebuilt || old.source.push_down != new.source.push_down || old.ownership != new.ownership,
             ..Self::default()
         })
     }
@@ -66,6 +66,7 @@ fn fixed_keys(old: &Config, new: &Config) -> Vec<&'static str> {
         dead_letters,
         shutdown_timeout,
         admin,
+        ownership: _,
         egress: _,
         sinks: _,
         routes: _,

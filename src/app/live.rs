@@ -10,16 +10,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use tokio::sync::watch;
 
 use super::changes::Changes;
+use super::rest::Asking;
 use crate::clock::Clock;
-use crate::config::{Config, RouteConfig, SinkConfig, SinkName};
+use crate::config::{Config, SinkConfig, SinkName};
 use crate::delivery::{self, Delivering, Outlet, Setup};
 use crate::intake::{Routing, Switch};
 use crate::lifecycle::Lifecycle;
 use crate::metrics::{About, Metrics};
+use crate::notices::Notices;
 use crate::operator::Operator;
+use crate::ownership::Watching;
 use crate::route::{self, Router};
 use crate::sink::{self, Producers};
 use crate::source::Source;
@@ -39,8 +41,9 @@ pub(super) struct Live {
     pub(super) source: Option<Source>,
     pub(super) sinks: BTreeMap<SinkName, Delivering>,
     pub(super) operator: Operator,
-    /// For the repairs of gaps.
-    pub(super) routes: watch::Sender<Vec<RouteConfig>>,
+    pub(super) notices: Notices,
+    /// `None` once the relay stops.
+    pub(super) asking: Option<Asking>,
 }
 
 impl Live {
@@ -58,7 +61,10 @@ impl Live {
         self.sinks.extend(joined);
         self.exchange(setups).await?;
         self.routing.set(routing(&config, &self.store));
-        self.routes.send_replace(config.routes.clone());
+        self.notices.want(wants_notices(&config));
+        if let Some(asking) = &self.asking {
+            asking.take_up(&config);
+        }
         if let Some(source) = &mut self.source {
             changes.closed = source.narrow(&subscriptions).await;
         }
@@ -101,7 +107,7 @@ impl Live {
         self.metrics.describe(&name, About::of(&setup.config));
         let store = self.store.join(&name, setup.config.backlog, Arc::clone(&metrics)).await;
         let store = store.with_context(|| format!("the store did not take the sink `{name}`: is the disk full?"))?;
-        let outlet = Outlet { name, setup, store, metrics };
+        let outlet = Outlet { name, setup, store, metrics, notices: self.notices.clone() };
         let name = outlet.name.clone();
         let started = delivery::start(outlet, self.clock.clone(), &self.lifecycle);
         self.operator.add_sink(&name, started.controls());
@@ -157,6 +163,16 @@ impl Live {
             delivering.stop().await;
         }
     }
+}
+
+/// Whether some route wants to know what the relay notices about itself.
+pub(super) fn wants_notices(config: &Config) -> bool {
+    config.routes.iter().any(|route| route.stream.is_operational())
+}
+
+/// Whose ownership the routes of a configuration want to know of.
+pub(super) fn watching(config: &Config) -> Watching {
+    Watching { config: config.ownership, packages: route::watched(&config.routes) }
 }
 
 /// The routes of a configuration whose sinks the store knows.

@@ -7,6 +7,7 @@
 mod changes;
 mod live;
 mod rest;
+mod telling;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,11 +22,13 @@ use crate::delivery::{self, Delivering, Outlet, Setup};
 use crate::intake::{Intake, Reroute, Switch};
 use crate::lifecycle::{Lifecycle, Task};
 use crate::metrics::{About, Metrics, Reload};
+use crate::notices::Notices;
 use crate::operator::Operator;
-use crate::source::Source;
+use crate::source::{Message, Source};
 use crate::store::{self, Opened, Store};
 use crate::{route, sink};
 use live::Live;
+use rest::Asking;
 
 pub(crate) use changes::Changes;
 
@@ -40,6 +43,7 @@ pub struct App {
     lifecycle: Lifecycle,
     store: Store,
     outlets: Vec<Outlet>,
+    notices: Notices,
     admin: admin::Listener,
 }
 
@@ -49,9 +53,9 @@ pub struct Running {
     metrics: Arc<Metrics>,
     live: Arc<Mutex<Live>>,
     intake: std::thread::JoinHandle<()>,
-    upkeep: Task,
-    asking: rest::Asking,
-    jobs: Task,
+    telling: Task,
+    /// Those that need nothing but the store to end.
+    others: Vec<Task>,
     admin: Admin,
     shutdown_timeout: std::time::Duration,
 }
@@ -77,42 +81,34 @@ impl App {
             sinks.push(built?);
         }
         let Opened { store, queues } = Store::open(settings(&config), clock.clone(), Arc::clone(&metrics), &lifecycle)?;
-        let mut outlets = Vec::new();
+        let (mut outlets, notices) = (Vec::new(), Notices::default());
         for ((name, queue), sink) in queues.into_iter().zip(sinks) {
             let (Some(config), Some(metrics)) = (config.sinks.get(&name), metrics.sink(&name)) else { continue };
-            outlets.push(Outlet { name, setup: Setup { config: config.clone(), sink }, store: queue, metrics });
+            let (setup, notices) = (Setup { config: config.clone(), sink }, notices.clone());
+            outlets.push(Outlet { name, setup, store: queue, metrics, notices });
         }
-        Ok(Self { config, clock, metrics, lifecycle, store, outlets, admin })
+        warn_of_parked(&store);
+        notices.want(live::wants_notices(&config));
+        Ok(Self { config, clock, metrics, lifecycle, store, outlets, notices, admin })
     }
 
     /// Starts delivering what earlier runs left, then taking events.
     pub fn start(self) -> anyhow::Result<Running> {
-        let Self { config, clock, metrics, lifecycle, store, outlets, admin } = self;
-        for (name, pending) in store.parked() {
-            tracing::warn!(
-                sink = %name,
-                pending,
-                "a sink with undelivered events is not in the configuration: its deliveries are kept until the name \
-                 returns"
-            );
-        }
+        let Self { config, clock, metrics, lifecycle, store, outlets, notices, admin } = self;
         let routing = Arc::new(Switch::new(live::routing(&config, &store)));
         let start = |outlet: Outlet| (outlet.name.clone(), delivery::start(outlet, clock.clone(), &lifecycle));
         let sinks: BTreeMap<SinkName, Delivering> = outlets.into_iter().map(start).collect();
         let reroute = Reroute { network: config.source.network, routing: Arc::clone(&routing) };
         let (operator, jobs) = Operator::start(reroute.clone(), store.clone(), clock.clone(), &lifecycle);
         sinks.iter().for_each(|(name, sink)| operator.add_sink(name, sink.controls()));
-        let (sender, messages) = mpsc::channel(MESSAGES_MAX);
         let intake = Intake::new(config.source.network, Arc::clone(&routing), store.clone(), Arc::clone(&metrics));
-        let (runtime, abort) = (tokio::runtime::Handle::current(), lifecycle.abort().clone());
-        let intake = lifecycle
-            .spawn_thread("intake", move || intake.run(messages, &runtime, &abort))
-            .context("starting the intake thread")?;
+        let (sender, intake) = start_intake(intake, &lifecycle)?;
+        let telling = telling::start(&notices, &sender, &clock, &lifecycle);
         let subscriptions = route::subscriptions(&config.routes, config.source.push_down);
-        let source = Source::connect(&lifecycle, config.source.clone(), subscriptions, sender, Arc::clone(&metrics))?;
-        // After the connections were made, so that those of streams heard by earlier runs are there to be looked at.
+        let told = (Arc::clone(&metrics), notices.clone());
+        let source = Source::connect(&lifecycle, config.source.clone(), subscriptions, sender, told)?;
         let base = rest::Base { store: &store, clock: &clock, metrics: &metrics, lifecycle: &lifecycle };
-        let (asking, routes) = rest::start(&config, reroute, &base)?;
+        let asking = Asking::start(&config, reroute, source.action_connects(), &base)?;
         let upkeep = lifecycle.spawn("upkeep", upkeep(store.clone(), lifecycle.clone()));
         let shutdown_timeout = config.shutdown_timeout;
         let admin = admin.serve(admin::Context {
@@ -135,16 +131,16 @@ impl App {
             source: Some(source),
             sinks,
             operator,
-            routes,
+            notices,
+            asking: Some(asking),
         };
         Ok(Running {
             lifecycle,
             metrics,
             live: Arc::new(Mutex::new(live)),
             intake,
-            upkeep,
-            asking,
-            jobs,
+            telling,
+            others: vec![upkeep, jobs],
             admin,
             shutdown_timeout,
         })
@@ -187,19 +183,23 @@ impl Running {
     }
 
     async fn wind_down(self) {
-        let Self { live, intake, mut upkeep, asking, mut jobs, admin, .. } = self;
+        let Self { live, intake, mut telling, others, admin, .. } = self;
         // A reload under way ends soon, since all that it waits for ends with the drain.
         let mut live = live.lock().await;
         if let Some(source) = live.source.take() {
             // Nobody sends to intake any more: it ends when it has emptied the channel.
             source.ended().await;
         }
+        telling.ended().await;
+        if let Some(asking) = live.asking.take() {
+            asking.ended().await;
+        }
         // A panic there was reported by the lifecycle.
         let _joined = tokio::task::spawn_blocking(move || intake.join()).await;
         live.sinks_ended().await;
-        upkeep.ended().await;
-        asking.ended().await;
-        jobs.ended().await;
+        for mut task in others {
+            task.ended().await;
+        }
         // A store that stopped by itself has said why.
         let _closed = live.store.clone().close().await;
         admin.stop().await;
@@ -227,6 +227,29 @@ impl Handle {
 
     fn note(&self, refused: Option<String>) {
         self.metrics.reload.note(Reload { at: Clock::default().now(), refused });
+    }
+}
+
+/// Intake at work, and where its messages go in.
+fn start_intake(
+    intake: Intake,
+    lifecycle: &Lifecycle,
+) -> anyhow::Result<(mpsc::Sender<Message>, std::thread::JoinHandle<()>)> {
+    let (sender, messages) = mpsc::channel(MESSAGES_MAX);
+    let (runtime, abort) = (tokio::runtime::Handle::current(), lifecycle.abort().clone());
+    let work = move || intake.run(messages, &runtime, &abort);
+    let thread = lifecycle.spawn_thread("intake", work).context("starting the intake thread")?;
+    Ok((sender, thread))
+}
+
+fn warn_of_parked(store: &Store) {
+    for (name, pending) in store.parked() {
+        tracing::warn!(
+            sink = %name,
+            pending,
+            "a sink with undelivered events is not in the configuration: its deliveries are kept until the name \
+             returns"
+        );
     }
 }
 

@@ -1,21 +1,23 @@
-//! The one client of CSPR.cloud's REST API in this process, with a budget that outlives it, and who uses it.
+//! Those who ask CSPR.cloud's REST API: one client, with a budget that outlives the process, and its users.
 
 use std::sync::Arc;
 
 use anyhow::Context;
 use tokio::sync::watch;
 
+use super::live::watching;
 use crate::budget::{Purpose, Spent};
 use crate::clock::Clock;
-use crate::config::{Config, RouteConfig};
+use crate::config::Config;
 use crate::intake::Reroute;
 use crate::lifecycle::{Lifecycle, Task};
 use crate::metrics::Metrics;
-use crate::repair;
+use crate::ownership::{self, Ownership};
+use crate::repair::{self, Repair};
 use crate::source::rest::{Account, Rest};
 use crate::store::Store;
 
-/// What all of it needs.
+/// What all of them work with.
 pub(super) struct Base<'a> {
     pub(super) store: &'a Store,
     pub(super) clock: &'a Clock,
@@ -23,41 +25,61 @@ pub(super) struct Base<'a> {
     pub(super) lifecycle: &'a Lifecycle,
 }
 
-/// The tasks that ask, and that note what there is to ask about.
+/// All of them at work.
 pub(super) struct Asking {
     budget: Task,
-    gaps: Task,
-    repair: Task,
+    repair: Repair,
+    ownership: Ownership,
 }
 
-/// Starts them; what is given back takes the routes of a new configuration.
-pub(super) fn start(
-    config: &Config,
-    intake: Reroute,
-    base: &Base<'_>,
-) -> anyhow::Result<(Asking, watch::Sender<Vec<RouteConfig>>)> {
+impl Asking {
+    /// Starts them. The connections must exist: those of streams that earlier runs heard are there to be looked at.
+    pub(super) fn start(
+        config: &Config,
+        intake: Reroute,
+        reconnects: watch::Receiver<u64>,
+        base: &Base<'_>,
+    ) -> anyhow::Result<Self> {
+        let (rest, budget) = client(config, base)?;
+        let Base { store, clock, metrics, lifecycle } = *base;
+        let (store, clock, metrics) = (store.clone(), clock.clone(), Arc::clone(metrics));
+        let repair = repair::Setup {
+            rest: rest.at(Purpose::Repair),
+            store: store.clone(),
+            intake: intake.clone(),
+            clock: clock.clone(),
+            metrics: Arc::clone(&metrics),
+        };
+        let ownership = ownership::Setup { rest, store, intake, reconnects, clock, metrics };
+        Ok(Self {
+            budget,
+            repair: Repair::start(repair, config.routes.clone(), lifecycle)?,
+            ownership: Ownership::start(ownership, watching(config), lifecycle),
+        })
+    }
+
+    /// Takes up the routes and settings of another configuration.
+    pub(super) fn take_up(&self, config: &Config) {
+        self.repair.route(config.routes.clone());
+        self.ownership.watch(watching(config));
+    }
+
+    /// Waits for their end, after the drain.
+    pub(super) async fn ended(mut self) {
+        self.ownership.ended().await;
+        self.repair.ended().await;
+        self.budget.ended().await;
+    }
+}
+
+/// The client, and the task that keeps what it spends. Nothing is asked yet.
+fn client(config: &Config, base: &Base<'_>) -> anyhow::Result<(Rest, Task)> {
     let Base { store, clock, metrics, lifecycle } = *base;
     let spent = store.spent().context("reading what was asked of CSPR.cloud's REST API")?;
     let account = Account { clock: clock.clone(), metrics: Arc::clone(&metrics.rest), spent };
     let rest = Rest::new(&config.source, account)?;
-    let (sender, routes) = watch::channel(config.routes.clone());
-    let (rest, spent) = (rest.at(Purpose::Repair), rest.spent());
-    let setup = repair::Setup { rest, store: store.clone(), intake, clock: clock.clone(), routes };
-    let asking = Asking {
-        budget: lifecycle.spawn("budget", keep(spent, store.clone(), lifecycle.clone())),
-        gaps: repair::start(store, clock, metrics, lifecycle)?,
-        repair: repair::start_mending(setup, lifecycle),
-    };
-    Ok((asking, sender))
-}
-
-impl Asking {
-    /// Waits for their end, after the drain.
-    pub(super) async fn ended(self) {
-        for mut task in [self.repair, self.gaps, self.budget] {
-            task.ended().await;
-        }
-    }
+    let task = lifecycle.spawn("budget", keep(rest.spent(), store.clone(), lifecycle.clone()));
+    Ok((rest, task))
 }
 
 /// Hands every change to the store, many as one when they come faster than it commits. Ends with the drain, once the

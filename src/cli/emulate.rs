@@ -282,7 +282,7 @@ fn replayed(path: &Path, stream: Stream) -> anyhow::Result<Messages> {
 }
 
 fn stream_parser() -> impl TypedValueParser<Value = Stream> {
-    PossibleValuesParser::new(Stream::all().map(Stream::as_str))
+    PossibleValuesParser::new(Stream::all().filter(|stream| !stream.is_our_own()).map(Stream::as_str))
         .try_map(|name| Stream::from_name(&name).ok_or("no such stream"))
 }
 

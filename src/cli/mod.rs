@@ -25,6 +25,7 @@ mod schema;
 mod secret;
 mod sinks;
 mod status;
+mod store;
 mod table;
 mod tail;
 mod token;
@@ -88,6 +89,7 @@ enum Command {
     Replay(Box<replay::Args>),
     Schema(schema::Schema),
     Secret(secret::Args),
+    Store(store::Args),
     Token(token::Args),
     Verify(verify::Args),
 }
@@ -150,6 +152,7 @@ async fn execute(command: Command, home: Option<demo::Home>) -> ExitCode {
         (Command::Sinks(args), _) => coded(sinks::run(args, &mut out, &mut errors).await),
         (Command::Schema(args), _) => ended(schema::run(&args, &mut out).map_err(Into::into)),
         (Command::Secret(args), _) => ended(secret::run(&args, &mut out)),
+        (Command::Store(args), _) => coded(store::run(args, &mut out, &mut errors)),
         (Command::Verify(args), _) => coded(verify::run(&args, &mut out).map_err(Into::into)),
     }
 }

@@ -1,4 +1,4 @@
-//! `cspr-relay ownership`: who owns how many tokens, as CSPR.cloud's REST API says now.
+//! `cspr-relay ownership`: who owns how many tokens, as CSPR.cloud's REST API says now, or as the relay saw last.
 
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
@@ -8,8 +8,9 @@ use serde_json::json;
 
 use super::USAGE;
 use crate::budget::Purpose;
-use crate::config::{self, SourceConfig};
+use crate::config::{self, Config};
 use crate::source::rest::{Account, Ownership, Ownerships, Rest, Walked};
+use crate::store::{self, Holding};
 
 /// Show who owns how many tokens of a collection
 ///
@@ -25,10 +26,13 @@ pub(crate) struct Args {
     /// An account or contract: its hash, or a public key
     #[arg(long, value_name = "HASH", value_parser = config::owner)]
     owner: Option<String>,
+    /// Show what the relay saw last of the packages that its routes watch, from its data directory; nothing is asked
+    #[arg(long)]
+    from_store: bool,
     /// Write one line of JSON for each row, with CSPR.cloud's names
     #[arg(long)]
     json: bool,
-    /// The configuration file, for its `source` [default: `$CSPR_RELAY_CONFIG`, or else `./cspr-relay.yaml`]
+    /// The configuration file, for its `source` or `store` [default: `$CSPR_RELAY_CONFIG`, or else `./cspr-relay.yaml`]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }
@@ -48,7 +52,14 @@ impl Args {
 /// Asks and writes the rows to `out`, all else to `errors`.
 pub(crate) async fn run(args: Args, out: &mut impl Write, errors: &mut impl Write) -> anyhow::Result<u8> {
     let Some(whose) = args.whose() else { return Ok(USAGE) };
-    let Some(source) = source(&args, errors)? else { return Ok(USAGE) };
+    let Some(config) = config(&args, errors)? else { return Ok(USAGE) };
+    if args.from_store {
+        let found = store::holdings(&config.store.path, args.package.as_deref(), args.owner.as_deref())?;
+        let rows = found.into_iter().map(row).collect();
+        write(&Walked { rows, counted: None }, args.json, "The relay has seen no tokens there.", out)?;
+        return Ok(0);
+    }
+    let source = config.source;
     let rest = Rest::new(&source, Account::default())?.at(Purpose::Backfill);
     let progress = if io::stderr().is_terminal() { Progress::Shown } else { Progress::Hidden };
     let walked = rest
@@ -56,7 +67,7 @@ pub(crate) async fn run(args: Args, out: &mut impl Write, errors: &mut impl Writ
         .await
         .with_context(|| format!("asking {}", source.rest.url))?;
     progress.clear(errors);
-    write(&walked, args.json, out)?;
+    write(&walked, args.json, "CSPR.cloud knows of no tokens there.", out)?;
     if walked.missed() > 0 {
         writeln!(
             errors,
@@ -68,9 +79,9 @@ pub(crate) async fn run(args: Args, out: &mut impl Write, errors: &mut impl Writ
 }
 
 /// `None` if the configuration has faults, which are written to `errors`.
-fn source(args: &Args, errors: &mut impl Write) -> io::Result<Option<SourceConfig>> {
+fn config(args: &Args, errors: &mut impl Write) -> io::Result<Option<Config>> {
     match config::load(&config::locate(args.config.clone())) {
-        Ok(loaded) => Ok(Some(loaded.config.source)),
+        Ok(loaded) => Ok(Some(loaded.config)),
         Err(faults) => {
             faults.0.iter().try_for_each(|fault| writeln!(errors, "{fault}\n"))?;
             Ok(None)
@@ -103,12 +114,22 @@ impl Progress {
     }
 }
 
-fn write(walked: &Walked, is_json: bool, out: &mut impl Write) -> io::Result<()> {
+fn row(holding: Holding) -> Ownership {
+    Ownership {
+        contract_package_hash: holding.package.to_string(),
+        owner_hash: holding.owner.to_string(),
+        owner_type: holding.owner_type,
+        tokens_number: holding.tokens,
+    }
+}
+
+/// Without rows the table is `nothing`.
+fn write(walked: &Walked, is_json: bool, nothing: &str, out: &mut impl Write) -> io::Result<()> {
     if is_json {
         return walked.rows.iter().try_for_each(|row| writeln!(out, "{}", as_json(row)));
     }
     if walked.rows.is_empty() {
-        return writeln!(out, "CSPR.cloud knows of no tokens there.");
+        return writeln!(out, "{nothing}");
     }
     writeln!(out, "{:>10}  {:<8}  {:<64}  {:<64}", "tokens", "type", "owner", "contract package")?;
     for row in &walked.rows {
@@ -148,7 +169,7 @@ mod tests {
 
     fn shown(rows: Vec<Ownership>, is_json: bool) -> String {
         let mut out = Vec::new();
-        write(&Walked { rows, counted: None }, is_json, &mut out).unwrap();
+        write(&Walked { rows, counted: None }, is_json, "nothing there", &mut out).unwrap();
         String::from_utf8(out).unwrap()
     }
 
@@ -163,7 +184,7 @@ mod tests {
         assert!(!table.contains('\x1b'), "{table:?}");
         assert!(table.contains("         3  contract  a[2J"), "{table}");
         assert!(table.ends_with("2 rows, 5 tokens\n"), "{table}");
-        assert_eq!(shown(Vec::new(), false), "CSPR.cloud knows of no tokens there.\n");
+        assert_eq!(shown(Vec::new(), false), "nothing there\n");
     }
 
     #[test]

@@ -13,7 +13,7 @@ use super::outline::Form;
 use super::parse::{self, parse};
 use super::reader::Place;
 use super::routes::{Route, cases, cases::Test};
-use super::settings::{Admin, DeadLetters, Dedup, Egress, Source, Store};
+use super::settings::{Admin, DeadLetters, Dedup, Egress, Ownership, Source, Store};
 use super::shape::{Mapping, Named, NoMapping, Spot, Value, shape};
 use super::sinks::Sink;
 use super::{AdminConfig, Config, advice, connections, include, json_schema, routes, settings, sinks};
@@ -27,6 +27,7 @@ shape! {
         store: Store,
         dedup: Dedup,
         dead_letters: DeadLetters,
+        ownership: Ownership,
         egress: Egress,
         admin: Admin,
         connections: Named<Connection> = Form::TEXT.named(NAME),
@@ -228,6 +229,7 @@ fn read<'a>(main: Main<'a>, parts: Vec<(Place<'a>, Part)>) -> Option<Config> {
         store: settings::store(&root, whole.store),
         dedup: settings::dedup(&root, whole.dedup),
         dead_letters: settings::dead_letters(&root, whole.dead_letters),
+        ownership: settings::ownership(&root, whole.ownership),
         egress: settings::egress(&root, whole.egress),
         admin: settings::admin(&root, whole.admin),
         shutdown_timeout: root.duration("shutdown_timeout", whole.shutdown_timeout, Duration::from_secs(25)),

@@ -65,6 +65,7 @@ pub struct Config {
     pub store: StoreConfig,
     pub dedup: DedupConfig,
     pub dead_letters: DeadLettersConfig,
+    pub ownership: OwnershipConfig,
     pub egress: EgressConfig,
     pub admin: AdminConfig,
     pub sinks: BTreeMap<SinkName, SinkConfig>,
@@ -141,6 +142,24 @@ pub enum IdentityRule {
 pub struct DeadLettersConfig {
     pub retention: Duration,
     pub max_bytes: u64,
+}
+
+/// How the stream `nft-token-ownership` is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OwnershipConfig {
+    /// How long after an action CSPR.cloud is asked for its owners: its REST API lags behind its streams.
+    pub settle: Duration,
+    /// How often all owners are looked through.
+    pub reconcile: Duration,
+    /// Whether the owners found at first are told as events.
+    pub emit_baseline: bool,
+}
+
+impl Default for OwnershipConfig {
+    fn default() -> Self {
+        let (settle, reconcile) = (Duration::from_secs(2), Duration::from_secs(6 * 60 * 60));
+        Self { settle, reconcile, emit_baseline: false }
+    }
 }
 
 /// Addresses that sinks must not reach, beside those that are always refused.

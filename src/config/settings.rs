@@ -1,4 +1,4 @@
-//! The sections that there is one of: `source`, `store`, `dedup`, `dead_letters`, `egress`, `admin`.
+//! The sections that there is one of: `source`, `store`, `dedup`, `dead_letters`, `ownership`, `egress`, `admin`.
 
 use std::fs::File;
 use std::net::{IpAddr, SocketAddr};
@@ -13,8 +13,8 @@ use super::outline::{Form, words_of};
 use super::reader::Place;
 use super::shape::{NoMapping, Node, Text, shape};
 use super::{
-    AdminConfig, DeadLettersConfig, DedupConfig, EgressConfig, IdentityRule, PushDown, RestConfig, Secret,
-    SourceConfig, StoreConfig,
+    AdminConfig, DeadLettersConfig, DedupConfig, EgressConfig, IdentityRule, OwnershipConfig, PushDown, RestConfig,
+    Secret, SourceConfig, StoreConfig,
 };
 use crate::event::Network;
 
@@ -30,6 +30,7 @@ const PUSH_DOWN: [(&str, PushDown); 3] =
     [("packages", PushDown::Packages), ("packages_and_owners", PushDown::PackagesAndOwners), ("off", PushDown::Off)];
 const IDENTITY: [(&str, IdentityRule); 2] =
     [("state", IdentityRule::State), ("deploy_token", IdentityRule::DeployToken)];
+const BOOL: [(&str, bool); 2] = [("true", true), ("false", false)];
 const NETWORKS: [(&str, Network); 2] =
     [(Network::Mainnet.as_str(), Network::Mainnet), (Network::Testnet.as_str(), Network::Testnet)];
 
@@ -66,6 +67,14 @@ shape! {
 }
 
 shape! { DeadLetters { retention: NoMapping = Form::DURATION, max_bytes: NoMapping = Form::SIZE, } }
+
+shape! {
+    Ownership {
+        settle: NoMapping = Form::DURATION,
+        reconcile: NoMapping = Form::DURATION,
+        emit_baseline: NoMapping = Form::BOOL,
+    }
+}
 
 shape! { Egress { deny: NoMapping = Form::pattern("^[0-9A-Fa-f:.]+(/[0-9]+)?$").list(), } }
 
@@ -232,6 +241,16 @@ pub(super) fn dead_letters(parent: &Place<'_>, node: Option<Node<DeadLetters>>) 
     DeadLettersConfig {
         retention: place.duration("retention", dead_letters.retention, 30 * DAY),
         max_bytes: place.size("max_bytes", dead_letters.max_bytes, 2 * GIB),
+    }
+}
+
+pub(super) fn ownership(parent: &Place<'_>, node: Option<Node<Ownership>>) -> OwnershipConfig {
+    let (ownership, place) = parent.map("ownership", node);
+    let default = OwnershipConfig::default();
+    OwnershipConfig {
+        settle: place.duration("settle", ownership.settle, default.settle),
+        reconcile: place.duration("reconcile", ownership.reconcile, default.reconcile),
+        emit_baseline: place.choice("emit_baseline", ownership.emit_baseline, &BOOL).unwrap_or(default.emit_baseline),
     }
 }
 

@@ -69,7 +69,7 @@ fn texts_of(condition: &str, key: Key) -> Vec<String> {
 
 #[test]
 fn the_example_loads_without_a_warning() {
-    assert_eq!(loaded_without_a_warning(&here("config.example.yaml")).config.routes.len(), 3);
+    assert_eq!(loaded_without_a_warning(&here("config.example.yaml")).config.routes.len(), 4);
 }
 
 #[test]

@@ -25,6 +25,7 @@ use crate::clock::Clock;
 use crate::config::{SinkConfig, SinkName};
 use crate::lifecycle::{Lifecycle, Task};
 use crate::metrics::SinkMetrics;
+use crate::notices::Notices;
 use crate::sink::Sink;
 use crate::store::{Paused, SinkStore, Stopped};
 
@@ -36,6 +37,7 @@ pub(crate) struct Outlet {
     pub(crate) setup: Setup,
     pub(crate) store: SinkStore,
     pub(crate) metrics: Arc<SinkMetrics>,
+    pub(crate) notices: Notices,
 }
 
 /// What may change while the deliveries of a sink go on.
@@ -69,7 +71,7 @@ pub(crate) struct Delivering {
 
 /// Starts delivering to a sink, beginning with what earlier runs left.
 pub(crate) fn start(outlet: Outlet, clock: Clock, lifecycle: &Lifecycle) -> Delivering {
-    let Outlet { name, setup, mut store, metrics } = outlet;
+    let Outlet { name, setup, mut store, metrics, notices } = outlet;
     let now = Now { instant: Instant::now(), wall: clock.now() };
     let found = std::mem::take(&mut store.found);
     if let Some(Paused { since, by, reason }) = &found.paused {
@@ -87,7 +89,7 @@ pub(crate) fn start(outlet: Outlet, clock: Clock, lifecycle: &Lifecycle) -> Deli
     let Setup { config, sink } = setup.clone();
     let (setup, changes) = watch::channel(setup);
     let (orders, inbox) = mpsc::channel(ORDERS_MAX);
-    let state = State::default();
+    let state = State::new(gate.paused());
     let store = Arc::new(store);
     let group = Group {
         name,
@@ -101,6 +103,7 @@ pub(crate) fn start(outlet: Outlet, clock: Clock, lifecycle: &Lifecycle) -> Deli
         clock,
         metrics,
         shown: Arc::clone(&paused),
+        notices,
         state,
     };
     let lifecycle = lifecycle.child();

@@ -53,7 +53,7 @@ impl Refusal {
 pub(super) fn admit(settings: &Settings, request: &Request) -> Result<Ticket, Refusal> {
     check_key(settings, request.headers())?;
     let path = request.uri().path();
-    let stream = path.strip_prefix('/').and_then(Stream::from_name);
+    let stream = path.strip_prefix('/').and_then(Stream::from_name).filter(|stream| !stream.is_our_own());
     let stream = stream.ok_or_else(|| Refusal::text(404, "404 page not found\n"))?;
     let query = request.uri().query().unwrap_or_default();
     let filter = Filter::parse(stream, query).map_err(|fault| Refusal::json(400, "invalid_input", fault))?;

@@ -23,7 +23,7 @@ pub(crate) struct Identity {
     pub(crate) base: Key,
     /// `None`: unordered.
     pub(crate) lane: Option<LaneKey>,
-    /// Without a deploy hash the same state may legitimately come again.
+    /// Without a deploy hash the same state may legitimately come again. Also set for what is one of a kind anyway.
     pub(crate) has_deploy: bool,
 }
 

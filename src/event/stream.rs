@@ -1,8 +1,8 @@
-//! The table of CSPR.cloud's streams. A new one is a row here.
+//! The table of streams: CSPR.cloud's, and the relay's own. A new one is a row here.
 
 use std::fmt;
 
-/// One path of the streaming API.
+/// One path of the streaming API, or a stream of the relay's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum Stream {
@@ -16,6 +16,10 @@ pub enum Stream {
     NftTokens = 7,
     NftTokenActions = 8,
     Transfers = 9,
+    /// Made by the relay itself, of what CSPR.cloud answers when it is asked.
+    NftTokenOwnership = 10,
+    /// What the relay notices about itself: operational events.
+    Relay = 11,
 }
 
 /// Where the fields stand that routes and order go by, as JSON Pointers into a message; empty where a stream lacks one.
@@ -48,7 +52,7 @@ struct Row {
     fields: Fields,
 }
 
-const TABLE: [Row; 10] = [
+const TABLE: [Row; 12] = [
     Row {
         stream: Stream::AccountBalances,
         name: "account-balances",
@@ -144,6 +148,18 @@ const TABLE: [Row; 10] = [
             ..NONE
         },
     },
+    Row {
+        stream: Stream::NftTokenOwnership,
+        name: "nft-token-ownership",
+        fields: Fields {
+            contract_package: "/data/contract_package_hash",
+            owner: &["/data/owner_hash"],
+            owner_type: "/data/owner_type",
+            lane: &["/data/contract_package_hash", "/data/owner_hash"],
+            ..NONE
+        },
+    },
+    Row { stream: Stream::Relay, name: "relay", fields: Fields { deploy_hash: &[], ..NONE } },
 ];
 
 impl Stream {
@@ -202,9 +218,19 @@ impl Stream {
         matches!(self, Self::NftTokens)
     }
 
-    /// Whether CSPR.cloud refuses a subscription that names no contract package.
+    /// Whether there is no asking for all of it, but only for named contract packages.
     pub fn needs_contract_package(self) -> bool {
-        matches!(self, Self::ContractEvents)
+        matches!(self, Self::ContractEvents | Self::NftTokenOwnership)
+    }
+
+    /// Whether the relay makes it: there is no such path to connect to.
+    pub fn is_our_own(self) -> bool {
+        matches!(self, Self::NftTokenOwnership | Self::Relay)
+    }
+
+    /// Whether its events tell of the relay itself. What becomes of them is not told in its turn.
+    pub(crate) fn is_operational(self) -> bool {
+        matches!(self, Self::Relay)
     }
 
     pub(super) fn fields(self) -> &'static Fields {
@@ -229,7 +255,7 @@ mod tests {
 
     #[test]
     fn every_stream_stands_at_its_code_and_is_found_by_name() {
-        assert_eq!(Stream::all().count(), 10);
+        assert_eq!(Stream::all().count(), 12);
         for (code, row) in TABLE.iter().enumerate() {
             assert_eq!(row.stream as usize, code);
             assert_eq!(Stream::from_name(row.name), Some(row.stream));

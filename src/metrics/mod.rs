@@ -3,6 +3,7 @@
 //! Every value is a count of things since the process started, or a present amount. Nothing here blocks or allocates.
 
 mod histogram;
+mod ownership;
 mod rest;
 mod sink;
 mod source;
@@ -12,6 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 pub(crate) use histogram::Histogram;
+pub(crate) use ownership::OwnershipMetrics;
 pub(crate) use rest::RestMetrics;
 pub(crate) use sink::{Failed, SinkMetrics};
 pub(crate) use source::{ConnectionMetrics, SourceMetrics};
@@ -80,6 +82,7 @@ pub(crate) struct Metrics {
     pub(crate) gaps: Counter,
     pub(crate) intake: IntakeMetrics,
     pub(crate) store: StoreMetrics,
+    pub(crate) ownership: OwnershipMetrics,
     pub(crate) reload: ReloadMetrics,
     /// Sinks come and go with the configuration.
     sinks: RwLock<BTreeMap<SinkName, Row>>,

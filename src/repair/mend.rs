@@ -9,16 +9,15 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
-use super::message;
 use super::scope::Scope;
+use super::{Setup, message};
 use crate::backoff::Backoff;
-use crate::clock::{Clock, Timestamp};
+use crate::clock::Timestamp;
 use crate::config::RouteConfig;
 use crate::event::{Identity, Network, Stream, decode};
-use crate::intake::Reroute;
-use crate::lifecycle::{Lifecycle, Task};
-use crate::source::rest::{Action, ActionsOf, Rest, RestError};
-use crate::store::{Candidate, Fate, Gap, GapChange, GapState, Repaired, Stopped, Store};
+use crate::lifecycle::Lifecycle;
+use crate::source::rest::{Action, ActionsOf, RestError};
+use crate::store::{Candidate, Fate, Gap, GapChange, GapState, Repaired, Stopped};
 
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// REST lags the stream, so a gap is looked at so long after its end.
@@ -38,17 +37,9 @@ const MINT: u64 = 1;
 /// Mint, burn, transfer, metadata: what changes a token.
 const CHANGES: [u64; 4] = [1, 2, 4, 5];
 
-/// What repairs need.
-pub(crate) struct Setup {
-    pub(crate) rest: Rest,
-    pub(crate) store: Store,
-    pub(crate) intake: Reroute,
-    pub(crate) clock: Clock,
-    pub(crate) routes: watch::Receiver<Vec<RouteConfig>>,
-}
-
-struct Mender {
+pub(super) struct Mender {
     setup: Setup,
+    routes: watch::Receiver<Vec<RouteConfig>>,
     /// When a gap is tried again, and how often it failed.
     later: HashMap<u64, (Instant, u32)>,
 }
@@ -80,13 +71,12 @@ struct Found {
     too_many: bool,
 }
 
-pub(crate) fn start(setup: Setup, lifecycle: &Lifecycle) -> Task {
-    let mender = Mender { setup, later: HashMap::new() };
-    lifecycle.spawn("repair", mender.run(lifecycle.clone()))
-}
-
 impl Mender {
-    async fn run(mut self, lifecycle: Lifecycle) {
+    pub(super) fn new(setup: Setup, routes: watch::Receiver<Vec<RouteConfig>>) -> Self {
+        Self { setup, routes, later: HashMap::new() }
+    }
+
+    pub(super) async fn run(mut self, lifecycle: Lifecycle) {
         let mut ticks = interval(LOOK_EVERY);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -145,7 +135,7 @@ impl Mender {
             let why = "CSPR.cloud's REST API has no history of this stream that would fit it".to_owned();
             return settled(GapState::Unrepairable, Some(why), 0);
         };
-        let scope = Scope::of(&self.setup.routes.borrow(), stream);
+        let scope = Scope::of(&self.routes.borrow(), stream);
         if scope.is_empty() {
             let why = "no route names a package or an owner to ask about".to_owned();
             return settled(GapState::Unrepairable, Some(why), 0);

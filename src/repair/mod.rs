@@ -12,5 +12,54 @@ mod message;
 mod scope;
 mod watch;
 
-pub(crate) use mend::{Setup, start as start_mending};
-pub(crate) use watch::start;
+use std::sync::Arc;
+
+use tokio::sync::watch as channel;
+
+use crate::clock::Clock;
+use crate::config::RouteConfig;
+use crate::intake::Reroute;
+use crate::lifecycle::{Lifecycle, Task};
+use crate::metrics::Metrics;
+use crate::source::rest::Rest;
+use crate::store::Store;
+use mend::Mender;
+
+/// What both tasks work with.
+#[derive(Clone)]
+pub(crate) struct Setup {
+    pub(crate) rest: Rest,
+    pub(crate) store: Store,
+    pub(crate) intake: Reroute,
+    pub(crate) clock: Clock,
+    pub(crate) metrics: Arc<Metrics>,
+}
+
+/// The tasks that write gaps down and that repair them.
+pub(crate) struct Repair {
+    routes: channel::Sender<Vec<RouteConfig>>,
+    tasks: [Task; 2],
+}
+
+impl Repair {
+    /// To be called once the connections exist: those of streams that earlier runs heard are there to be looked at.
+    pub(crate) fn start(setup: Setup, routes: Vec<RouteConfig>, lifecycle: &Lifecycle) -> anyhow::Result<Self> {
+        let (sender, routes) = channel::channel(routes);
+        let watching = watch::start(&setup, lifecycle)?;
+        let mender = Mender::new(setup, routes);
+        let mending = lifecycle.spawn("repair", mender.run(lifecycle.clone()));
+        Ok(Self { routes: sender, tasks: [watching, mending] })
+    }
+
+    /// Takes up other routes: they say whom there is to ask about.
+    pub(crate) fn route(&self, routes: Vec<RouteConfig>) {
+        self.routes.send_replace(routes);
+    }
+
+    /// Waits for their end, after the drain.
+    pub(crate) async fn ended(self) {
+        for mut task in self.tasks {
+            task.ended().await;
+        }
+    }
+}

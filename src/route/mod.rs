@@ -8,7 +8,7 @@ mod matcher;
 mod message;
 mod subscription;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::config::{MatchConfig, RouteConfig, SinkName};
@@ -18,12 +18,13 @@ use index::Index;
 use matcher::{Subject, matches};
 
 pub(crate) use explain::{Explained, Failure};
-pub(crate) use subscription::{Plan, plans, subscriptions};
+pub(crate) use subscription::{Plan, plans, subscriptions, watched};
 
 /// All routes, ready to be asked.
 #[derive(Debug, Default)]
 pub(crate) struct Router {
     by_stream: BTreeMap<Stream, Routes>,
+    watched: BTreeSet<Arc<str>>,
 }
 
 #[derive(Debug, Default)]
@@ -63,7 +64,12 @@ impl Router {
         for routes in by_stream.values_mut() {
             routes.index = Index::new(routes.routes.iter().map(|route| &route.matcher));
         }
-        Self { by_stream }
+        Self { by_stream, watched: watched(routes) }
+    }
+
+    /// Whether actions on tokens of the package say whose ownership has to be looked at.
+    pub(crate) fn watches(&self, contract_package: &str) -> bool {
+        self.watched.contains(contract_package)
     }
 
     /// Where a message of `stream` goes that says these `facts`. Looks into `body` only if a condition does. The cost

@@ -30,6 +30,8 @@ pub(crate) struct Plan {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Reason {
     ByPackageOnly,
+    /// With the number of packages.
+    OurOwn(usize),
     PackagesNamed,
     PackagesAndOwnersNamed,
     OwnersNamed,
@@ -46,19 +48,42 @@ pub(crate) fn subscriptions(routes: &[RouteConfig], push_down: PushDown) -> Vec<
 
 /// What to connect to for each stream, and why. Streams that no route names are left out.
 pub(crate) fn plans(routes: &[RouteConfig], push_down: PushDown) -> Vec<Plan> {
-    let streams: BTreeSet<Stream> = routes.iter().map(|route| route.stream).collect();
-    streams.into_iter().map(|stream| plan(stream, routes, push_down)).collect()
+    let streams: BTreeSet<Stream> = routes.iter().flat_map(|route| asked_for(route.stream)).collect();
+    // What the relay notices about itself is not asked for.
+    let streams = streams.into_iter().filter(|stream| !stream.is_operational());
+    streams.map(|stream| plan(stream, routes, push_down)).collect()
+}
+
+/// The contract packages whose ownership is watched: those that the routes of that stream name.
+pub(crate) fn watched(routes: &[RouteConfig]) -> BTreeSet<Arc<str>> {
+    let own = routes.iter().filter(|route| route.stream == Stream::NftTokenOwnership);
+    // Each names at least one: else the configuration has a fault.
+    let named = own.filter_map(|route| route.matcher.implied(Key::ContractPackage));
+    named.flat_map(|packages| packages.iter().cloned().collect::<Vec<_>>()).collect()
+}
+
+/// The streams that a route of `stream` needs: actions say whose ownership changed.
+fn asked_for(stream: Stream) -> impl Iterator<Item = Stream> {
+    let others = (stream == Stream::NftTokenOwnership).then_some(Stream::NftTokenActions);
+    std::iter::once(stream).chain(others)
 }
 
 fn plan(stream: Stream, routes: &[RouteConfig], push_down: PushDown) -> Plan {
-    let routes: Vec<&RouteConfig> = routes.iter().filter(|route| route.stream == stream).collect();
+    let is_watching = routes.iter().any(|route| route.stream == Stream::NftTokenOwnership);
+    let routes: Vec<&RouteConfig> =
+        routes.iter().filter(|route| asked_for(route.stream).any(|asked| asked == stream)).collect();
+    if stream.is_our_own() {
+        return Plan { stream, subscriptions: Vec::new(), reason: Reason::OurOwn(watched_by(&routes)) };
+    }
     let packages = union(&routes, Key::ContractPackage);
     if stream.needs_contract_package() {
         let subscriptions = packages.map(|packages| split(stream, &packages, &[])).unwrap_or_default();
         return Plan { stream, subscriptions, reason: Reason::ByPackageOnly };
     }
     let is_narrowing = push_down != PushDown::Off;
-    let is_by_owner = push_down == PushDown::PackagesAndOwners && has_owner_filter(stream);
+    // Whoever owns tokens of a watched package, each action of it counts.
+    let is_watched = is_watching && stream == Stream::NftTokenActions;
+    let is_by_owner = push_down == PushDown::PackagesAndOwners && has_owner_filter(stream) && !is_watched;
     let owners = union(&routes, Key::Owner).filter(|_| is_by_owner).unwrap_or_default();
     let packages_pushed = packages.as_deref().filter(|_| is_narrowing).unwrap_or_default();
     let narrowest_first = [(packages_pushed, owners.as_slice()), (packages_pushed, &[])];
@@ -75,6 +100,10 @@ fn plan(stream: Stream, routes: &[RouteConfig], push_down: PushDown) -> Plan {
     }
     let reason = if is_narrowing { why_whole(&routes) } else { Reason::Off };
     Plan { stream, subscriptions: split(stream, &[], &[]), reason }
+}
+
+fn watched_by(routes: &[&RouteConfig]) -> usize {
+    union(routes, Key::ContractPackage).map_or(0, |packages| packages.len())
 }
 
 fn why_whole(routes: &[&RouteConfig]) -> Reason {
@@ -122,6 +151,11 @@ fn chunks(hashes: &[String]) -> impl Iterator<Item = &[String]> {
 
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Reason::OurOwn(packages) = self.reason {
+            let noun = if packages == 1 { "package" } else { "packages" };
+            let actions = Stream::NftTokenActions;
+            return write!(f, "makes {} of {packages} {noun}, by {actions} and the REST API", self.stream);
+        }
         let distinct = |list: fn(&Subscription) -> &Vec<String>| {
             self.subscriptions.iter().flat_map(list).collect::<BTreeSet<_>>().len()
         };
@@ -146,6 +180,7 @@ impl fmt::Display for Plan {
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::OurOwn(_) => f.write_str("the relay makes this stream"),
             Self::ByPackageOnly => f.write_str("CSPR.cloud gives this stream by package only"),
             Self::PackagesNamed => f.write_str("every route names its packages"),
             Self::OwnersNamed => f.write_str("every route names its owners, and push_down is packages_and_owners"),

@@ -18,6 +18,7 @@ use super::{Message, request, tls};
 use crate::config::{SourceConfig, Subscription};
 use crate::event::Stream;
 use crate::metrics::{ConnectionMetrics, Metrics};
+use crate::notices::Notices;
 
 /// Nagle's algorithm would hold back our pongs.
 const DISABLE_NAGLE: bool = true;
@@ -31,6 +32,9 @@ pub(super) struct Common {
     pace: Pace,
     messages: mpsc::Sender<Message>,
     metrics: Arc<Metrics>,
+    notices: Notices,
+    /// Connections for token actions that came up.
+    action_connects: watch::Sender<u64>,
 }
 
 impl Common {
@@ -39,9 +43,15 @@ impl Common {
         pace: Pace,
         messages: mpsc::Sender<Message>,
         metrics: Arc<Metrics>,
+        notices: Notices,
     ) -> anyhow::Result<Self> {
         let tls = tls::connector(config.url.scheme(), config.ca_file.as_deref())?;
-        Ok(Self { config, tls, pace, messages, metrics })
+        let action_connects = watch::Sender::new(0);
+        Ok(Self { config, tls, pace, messages, metrics, notices, action_connects })
+    }
+
+    pub(super) fn action_connects(&self) -> watch::Receiver<u64> {
+        self.action_connects.subscribe()
     }
 }
 
@@ -109,7 +119,10 @@ impl Link {
             Ok(socket) => socket,
             Err(trouble) => return Some(Failure { trouble, was_healthy: false }),
         };
-        let Common { config, pace, metrics, messages, .. } = &*self.common;
+        let Common { config, pace, metrics, messages, action_connects, .. } = &*self.common;
+        if self.stream == Stream::NftTokenActions {
+            action_connects.send_modify(|count| *count += 1);
+        }
         let _connected = Connected::new(&self.row, &self.is_up);
         metrics.source.connects.increment();
         tracing::info!(stream = %self.stream, query = self.address.query(), "connected to the source");
@@ -119,6 +132,9 @@ impl Link {
         let opened_at = Instant::now();
         let end = connection.read(config.silence_timeout, drain).await;
         let was_healthy = connection.has_heard() && opened_at.elapsed() >= pace.healthy_after;
+        if let End::Silent(silence) = end {
+            self.common.notices.silent(self.stream, silence);
+        }
         match end {
             End::Drained => {
                 connection.close(pace.close_timeout).await;

@@ -30,6 +30,7 @@ use crate::config::{SourceConfig, Subscription};
 use crate::event::Stream;
 use crate::lifecycle::{Lifecycle, Task};
 use crate::metrics::Metrics;
+use crate::notices::Notices;
 
 /// One message that looks like an event, as it came.
 #[derive(Clone, Debug)]
@@ -66,9 +67,9 @@ impl Source {
         config: SourceConfig,
         subscriptions: Vec<Subscription>,
         messages: mpsc::Sender<Message>,
-        metrics: Arc<Metrics>,
+        (metrics, notices): (Arc<Metrics>, Notices),
     ) -> anyhow::Result<Self> {
-        let common = link::Common::build(config, retry::Pace::default(), messages, metrics)?;
+        let common = link::Common::build(config, retry::Pace::default(), messages, metrics, notices)?;
         Self::connect_with(common, lifecycle, subscriptions)
     }
 
@@ -80,6 +81,11 @@ impl Source {
         let mut source = Self { common: Arc::new(common), connections: Vec::new() };
         source.add(lifecycle, subscriptions)?;
         Ok(source)
+    }
+
+    /// Changes whenever a connection that brings token actions has come up.
+    pub(crate) fn action_connects(&self) -> watch::Receiver<u64> {
+        self.common.action_connects()
     }
 
     /// Connects what is new among `subscriptions`, beside what is connected already, and waits until it is up, for at

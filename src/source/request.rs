@@ -44,7 +44,9 @@ fn filter(subscription: &Subscription) -> Option<String> {
 
 fn package_parameter(stream: Stream) -> Option<&'static str> {
     match stream {
-        Stream::AccountBalances | Stream::Blocks | Stream::Transfers => None,
+        Stream::AccountBalances | Stream::Blocks | Stream::Transfers | Stream::NftTokenOwnership | Stream::Relay => {
+            None
+        }
         Stream::Contracts
         | Stream::ContractPackages
         | Stream::ContractEvents
@@ -61,7 +63,12 @@ fn owner_parameter(stream: Stream) -> Option<&'static str> {
         Stream::AccountBalances | Stream::Transfers => Some("account_hash"),
         Stream::Deploys => Some("caller_hash"),
         Stream::FtTokenActions | Stream::NftTokens | Stream::NftTokenActions => Some("owner_hash"),
-        Stream::Blocks | Stream::Contracts | Stream::ContractPackages | Stream::ContractEvents => None,
+        Stream::Blocks
+        | Stream::Contracts
+        | Stream::ContractPackages
+        | Stream::ContractEvents
+        | Stream::NftTokenOwnership
+        | Stream::Relay => None,
     }
 }
 

@@ -7,6 +7,7 @@ use super::Candidate;
 use super::epoch::Epochs;
 use super::format::{Batch, Record, Target};
 use super::known::{Known, Repeat, Verdict};
+use super::owned::Owned;
 use super::recent::{Entry, Recent};
 use super::repaired::Fate;
 use super::transaction::{NameKind, Transaction};
@@ -25,6 +26,7 @@ pub(super) struct Accepting {
     pub(super) known: Known,
     pub(super) routes: HashMap<Arc<str>, u32>,
     pub(super) recent: Arc<Recent>,
+    pub(super) owned: Owned,
     pub(super) metrics: Arc<Metrics>,
 }
 
@@ -34,6 +36,13 @@ pub(super) struct Offer {
     events: Vec<Candidate>,
     /// Known ones that are still in quarantine.
     rerouted: Vec<Candidate>,
+}
+
+impl Offer {
+    /// The number of the last of the events, if there are any.
+    pub(super) fn newest(&self) -> Option<u64> {
+        (!self.events.is_empty()).then(|| self.batch.last())
+    }
 }
 
 impl Accepting {
@@ -152,8 +161,9 @@ impl Accepting {
             Entry { event: Arc::new(accepted), lane: record.lane, targets: event.targets }
         });
         self.recent.push(entries);
+        self.owned.publish();
         for (seq, record) in batch.numbered() {
-            let wanted_by = |sink: &&SinkState| record.targets.iter().any(|target| target.sink == sink.id);
+            let wanted_by = |sink: &&SinkState| record.names(sink.id);
             for sink in sinks.iter().filter(wanted_by) {
                 sink.metrics.obligations.increment();
                 sink.metrics.pending.add(1);

@@ -11,6 +11,15 @@ pub(crate) enum OpenError {
     /// Only for those who look: a relay makes its store.
     #[error("there is no store in {path}: no relay has run with this data directory")]
     Missing { path: PathBuf },
+    /// Where a store is to be made there is something already.
+    #[error("{path} is not empty; name a directory that does not exist yet")]
+    Occupied { path: PathBuf },
+    /// Events were accepted here, and the database is gone.
+    #[error(
+        "the database {path} is missing or empty, but {newest} events were accepted into it (says `newest` beside it); \
+         bring it back, or look for another volume; to begin anew and lose what it held, remove `newest` too"
+    )]
+    Vanished { path: PathBuf, newest: u64 },
     /// Another process has it.
     #[error(
         "the data directory {path} is in use by another relay ({holder}); stop that one, or set another store.path"
@@ -25,8 +34,16 @@ pub(crate) enum OpenError {
     /// A SQLite database, but not one of ours.
     #[error("{path} is a database of another program; set store.path to a directory of the relay's own")]
     Foreign { path: PathBuf },
+    /// What everything else is understood by is damaged: going on would lose deliveries.
+    #[error(
+        "the store is damaged where a relay cannot do without: {what}; nothing was changed. Look at all of it with \
+         `cspr-relay store verify`, and make a whole one of what can be read with `cspr-relay store rebuild`"
+    )]
+    Damaged { what: String },
     /// SQLite says no: not a database, damaged beyond opening, no space.
-    #[error("cannot open the store: {0}; keep a copy of the data directory before any repair")]
+    #[error(
+        "cannot open the store: {0}; if it is damaged, `cspr-relay store rebuild` makes a whole one of what can be read"
+    )]
     Database(#[from] rusqlite::Error),
     /// A thread could not be started.
     #[error("cannot start the store's thread: {0}")]

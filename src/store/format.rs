@@ -25,9 +25,13 @@ pub(super) enum Table {
     Lookup = 10,
     Pause = 11,
     Job = 12,
+    Name = 13,
     Spent = 20,
     Gap = 21,
     Heard = 22,
+    Holding = 30,
+    Due = 31,
+    Collection = 32,
 }
 
 /// The row is not what was written.
@@ -43,6 +47,11 @@ fn checksum(table: Table, key: &[u64], payload: &[u8]) -> u32 {
     key.iter().for_each(|part| hash.update(&part.to_be_bytes()));
     hash.update(payload);
     hash.finalize()
+}
+
+/// The checksum that stands beside a name.
+pub(super) fn name_sum(number: u32, kind: u8, text: &str) -> u32 {
+    checksum(Table::Name, &[number.into(), kind.into()], text.as_bytes())
 }
 
 /// Puts the sealed form of `payload` into `row`, whose former content goes.
@@ -145,6 +154,13 @@ pub(super) struct Record {
     pub(super) has_deploy: bool,
     pub(super) body_bytes: u32,
     pub(super) targets: Vec<Target>,
+}
+
+impl Record {
+    /// Whether the event was meant for a sink when it was accepted.
+    pub(super) fn names(&self, sink: SinkId) -> bool {
+        self.targets.iter().any(|target| target.sink == sink)
+    }
 }
 
 /// A sink that gets an event, and the routes that say so, by their numbers in the table of names.

@@ -56,6 +56,18 @@ pub(crate) enum GapCause {
     IntakeWaited,
 }
 
+impl GapCause {
+    /// The word for it in logs and answers.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Stopped => "stopped",
+            Self::Disconnected => "disconnected",
+            Self::Silent => "silent",
+            Self::IntakeWaited => "intake_waited",
+        }
+    }
+}
+
 /// What was done about a gap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

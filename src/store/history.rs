@@ -13,7 +13,7 @@ use super::epoch::Epochs;
 use super::error::OpenError;
 use super::format::{Batch, Damaged, Decoder, Record, Table, Target, open, open_body};
 use super::lookup::{Search, Wanted, batch_row, report_batch};
-use super::transaction::{DEAD, DELIVERED, EXPIRED};
+use super::transaction::{DEAD, DELIVERED, EXPIRED, OVER};
 use super::{PastAttempt, SinkId, Store, Waiting, schema};
 use crate::clock::Timestamp;
 use crate::config::SinkName;
@@ -91,7 +91,7 @@ pub(crate) enum State {
         at: Timestamp,
         attempts: u32,
     },
-    /// It is over, and retention has removed the record of how.
+    /// It is over, and the record of how is gone, by retention or by damage.
     Over,
     /// The row that says it cannot be read.
     Damaged,
@@ -121,11 +121,7 @@ impl Store {
 
 impl Events {
     pub(super) fn open(directory: &Path) -> Result<Self, OpenError> {
-        let path = directory.join(schema::FILE);
-        if let Err(source) = std::fs::metadata(&path) {
-            return Err(OpenError::Directory { path, source });
-        }
-        let connection = schema::open_reader(directory)?;
+        let connection = schema::open_to_look(directory)?;
         let epochs = Epochs::read(&connection)?;
         Ok(Self { connection, epochs, damaged_rows: Cell::default() })
     }
@@ -171,6 +167,35 @@ impl Events {
             body,
             deliveries: self.deliveries(seq, record)?,
         }))
+    }
+
+    /// Shows every event after `after`, oldest first, until `show` says no. Events whose record is damaged are counted
+    /// and passed by.
+    pub(crate) fn each(&self, after: u64, mut show: impl FnMut(History) -> bool) -> rusqlite::Result<()> {
+        let sql = "SELECT first, row FROM batch WHERE first > ?1 ORDER BY first LIMIT 1";
+        let mut next = batch_row(&self.connection, after + 1)?;
+        if next.is_none() {
+            next = self.connection.query_row(sql, [after], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+        }
+        while let Some((first, row)) = next {
+            let last = Batch::decode(first, &row).map_or(0, |batch| batch.last());
+            self.damaged_rows.set(self.damaged_rows.get() + u64::from(last == 0));
+            if !self.each_of(first.max(after + 1)..=last, &mut show)? {
+                return Ok(());
+            }
+            let mut statement = self.connection.prepare_cached(sql)?;
+            next = statement.query_row([first], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+        }
+        Ok(())
+    }
+
+    /// False as soon as `show` says no.
+    fn each_of(
+        &self,
+        mut seqs: std::ops::RangeInclusive<u64>,
+        show: &mut impl FnMut(History) -> bool,
+    ) -> rusqlite::Result<bool> {
+        seqs.try_fold(true, |goes_on, seq| Ok(goes_on && self.history(seq)?.is_none_or(&mut *show)))
     }
 
     fn noted(&self, searched: rusqlite::Result<(Vec<u64>, u64)>) -> rusqlite::Result<Vec<u64>> {
@@ -241,6 +266,7 @@ fn settled(row: &[u8], letter: Option<(String, String)>) -> Result<State, Damage
         DELIVERED => Ok(State::Delivered { at, attempts, status: Some(status).filter(|status| *status != 0) }),
         DEAD => Ok(State::Dead { at, attempts, letter }),
         EXPIRED => Ok(State::Expired { at, attempts }),
+        OVER => Ok(State::Over),
         _ => Err(Damaged),
     }
 }

@@ -22,18 +22,33 @@ pub(super) fn lock(directory: &Path) -> Result<Lock, OpenError> {
     let path = directory.join(FILE);
     let open = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path);
     let mut file = open.map_err(failed)?;
+    take(&mut file, directory)?;
+    sign(&mut file).map_err(failed)?;
+    Ok(Lock { _file: file })
+}
+
+/// Locks a directory for looking, without a change to it; `None` where no relay has ever locked it.
+pub(super) fn hold(directory: &Path) -> Result<Option<Lock>, OpenError> {
+    let failed = |source| OpenError::Directory { path: directory.to_owned(), source };
+    let mut file = match File::open(directory.join(FILE)) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        other => other.map_err(failed)?,
+    };
+    take(&mut file, directory)?;
+    Ok(Some(Lock { _file: file }))
+}
+
+fn take(file: &mut File, directory: &Path) -> Result<(), OpenError> {
     match file.try_lock() {
-        Ok(()) => {}
+        Ok(()) => Ok(()),
         Err(TryLockError::WouldBlock) => {
             let mut holder = String::new();
             // The name is a courtesy: without it the message still says what is wrong.
             let _read = file.read_to_string(&mut holder);
-            return Err(OpenError::Locked { path: directory.to_owned(), holder: holder.trim().to_owned() });
+            Err(OpenError::Locked { path: directory.to_owned(), holder: holder.trim().to_owned() })
         }
-        Err(TryLockError::Error(source)) => return Err(failed(source)),
+        Err(TryLockError::Error(source)) => Err(OpenError::Directory { path: directory.to_owned(), source }),
     }
-    sign(&mut file).map_err(failed)?;
-    Ok(Lock { _file: file })
 }
 
 fn sign(file: &mut File) -> std::io::Result<()> {

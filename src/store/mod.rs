@@ -16,12 +16,14 @@
 //! 4. An event's body is deleted only when none of its deliveries is pending. So a pending delivery without a body
 //!    is damage, is reported, and becomes a dead letter.
 //! 5. A batch record is deleted only when all its bodies are gone, its ids are forgotten and every `low` is past it.
-//! 6. Every row but those of `meta`, `epoch`, `name`, `cursor`, `letter_count` and `letter_size` bears a checksum over table, key and content.
+//! 6. Every row bears a checksum over table, key and content. Those of `name`, `meta`, `epoch` and `cursor`, which are
+//!    looked at in SQL, have it in a column of its own and are checked at start, all others whenever they are read.
+//!    `letter_count` and `letter_size` are sums over `dead` and `dead_body`: damaged, they are counted anew at start.
 //! 7. After any failure of a commit other than "no space", nothing more is written: the process ends. A commit that
 //!    found no space is rolled back, its ids are taken back, and it is tried again.
 //!
 //! # On disk
-//! `lock` (owner, held as long as the process lives), `relay.db` and `relay.db-wal`:
+//! `lock` (owner, held as long as the process lives), `newest` (see [`vouch`]), `relay.db` and `relay.db-wal`:
 //!
 //! | table | key | row |
 //! |---|---|---|
@@ -38,6 +40,9 @@
 //! | `pause` | sink | that nothing is attempted there: since when, by whom, why |
 //! | `letter_count`, `letter_size` | sink; none | how many dead letters it has, how much all their messages take; kept by triggers |
 //! | `job` | number | an operator's work on what is stored, and how far it has come |
+//! | `holding` | package, owner | how many tokens somebody was last seen to own (`owned`) |
+//! | `due` | package, owner | that somebody has to be asked for, and the action behind it |
+//! | `collection` | package | that all its holdings were seen once |
 //! | `spent` | 0 | requests to CSPR.cloud's REST API in the last day, by the hour |
 //! | `gap` | number | a span in which a stream was not heard, why, and what was done about it |
 //! | `heard` | stream | up to when it was heard |
@@ -49,31 +54,42 @@
 
 mod accept;
 mod bell;
+mod catalog;
 mod change;
+mod claimed;
 mod dead;
 mod epoch;
 mod error;
 mod format;
 mod gap;
 mod history;
+mod input;
+mod inspect;
 mod job;
 mod known;
 mod letters;
 mod lock;
 mod lookup;
 mod overview;
+mod owned;
 mod pause;
+mod plan;
 mod quarantine;
 mod queue;
+mod ranges;
 mod reader;
+mod rebuild;
 mod recent;
 mod repaired;
 mod roster;
 mod schema;
+mod small;
 mod space;
 mod spent;
 mod start;
 mod transaction;
+mod verify;
+mod vouch;
 mod wal;
 mod writer;
 
@@ -81,25 +97,28 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use bytes::Bytes;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 pub(crate) use change::{Attempt, Change, End, Held, Paused, PausedBy, Replay, Settlement, Waiting};
+pub(crate) use claimed::{Claimed, Page};
 pub(crate) use error::{OpenError, Stopped};
 pub(crate) use gap::{Gap, GapCause, GapChange, GapState, Heard, gaps};
 pub(crate) use history::{Body, Events, History, PastDelivery, State, Token, events};
+pub(crate) use input::{Candidate, Quarantined, Settings};
+pub(crate) use inspect::{Inspection, Known, inspect};
 pub(crate) use job::{
     Counts, EventChoice, Job, JobState, Kept, LetterChoice, Order, Page as JobPage, QuarantineChoice, Step, Survey,
 };
 pub(crate) use letters::{LetterFilter, Listed, PastAttempt, Position, dead_letters};
 pub(crate) use overview::{Overview, SinkOverview, overview};
+pub(crate) use owned::{Cause, Due, Holding, Mark, Marked, Observed, holdings};
 pub(crate) use quarantine::{QuarantinedMessage, quarantine};
-pub(crate) use reader::{Claimed, Page};
+pub(crate) use rebuild::{Rebuilt, rebuild};
 pub(crate) use repaired::{Fate, Repaired};
+pub(crate) use verify::{Report, verify};
 
 use crate::clock::Clock;
-use crate::config::{BacklogConfig, DeadLettersConfig, DedupConfig, SinkName, StoreConfig};
-use crate::event::{Identity, Network, Stream};
+use crate::config::{BacklogConfig, SinkName};
 use crate::lifecycle::Lifecycle;
 use crate::metrics::{Metrics, SinkMetrics};
 use bell::Bell;
@@ -121,39 +140,6 @@ const UNRECORDED_MAX: usize = 1024;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct SinkId(pub(crate) u32);
 
-/// What the store is told about the sinks and limits of this run.
-#[derive(Clone, Debug)]
-pub(crate) struct Settings {
-    pub(crate) network: Network,
-    pub(crate) store: StoreConfig,
-    pub(crate) dedup: DedupConfig,
-    pub(crate) dead_letters: DeadLettersConfig,
-    pub(crate) sinks: Vec<(SinkName, BacklogConfig)>,
-}
-
-/// An event that routes want, offered for acceptance.
-#[derive(Clone, Debug)]
-pub(crate) struct Candidate {
-    pub(crate) stream: Stream,
-    pub(crate) identity: Identity,
-    pub(crate) facts: crate::event::Facts,
-    pub(crate) body: Bytes,
-    /// The sinks that get it with the names of the routes that say so; never empty.
-    pub(crate) targets: Vec<(SinkId, Arc<[Arc<str>]>)>,
-    /// The number that it has in quarantine, which it leaves with the commit that accepts it or knows it already.
-    pub(crate) quarantine: Option<u64>,
-    /// It did not come by the stream.
-    pub(crate) repaired: Option<Arc<Repaired>>,
-}
-
-/// A message that could not be handled.
-#[derive(Clone, Debug)]
-pub(crate) struct Quarantined {
-    pub(crate) stream: Stream,
-    pub(crate) reason: String,
-    pub(crate) body: Bytes,
-}
-
 /// An open store. Clones share it.
 #[derive(Clone)]
 pub(crate) struct Store {
@@ -163,6 +149,8 @@ pub(crate) struct Store {
     recent: Arc<Recent>,
     roster: Arc<Mutex<Roster>>,
     surveys: job::Surveys,
+    marks: Arc<owned::Inbox>,
+    epochs: epoch::Epochs,
 }
 
 /// Who is served, and who is owed something and is not.
@@ -281,8 +269,7 @@ impl Store {
     /// taken them, which is when the commit before the last one is done: waiting here is the back-pressure. Durable
     /// when the sinks see them, not before.
     pub(crate) async fn accept(&self, events: Vec<Candidate>) -> Result<(), Stopped> {
-        let permit = Arc::clone(&self.accepts).acquire_owned().await.map_err(|_| Stopped)?;
-        self.commands.send(Command::Accept { events, permit }).await.map_err(|_| Stopped)
+        self.accept_marking(events, Vec::new()).await
     }
 
     /// Keeps a message that could not be handled.

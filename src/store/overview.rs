@@ -94,9 +94,7 @@ impl Look<'_> {
         while next < end
             && let Some(batch) = self.batch_from(next)?
         {
-            let own = batch.numbered().filter(|(seq, record)| {
-                (next..end).contains(seq) && record.targets.iter().any(|target| target.sink == sink)
-            });
+            let own = batch.numbered().filter(|(seq, record)| (next..end).contains(seq) && record.names(sink));
             let mut own = own.map(|(seq, _)| settled.exists(params![sink.0, seq]).map(|is| (!is).then_some(seq)));
             if let Some(fresh) = own.find_map(Result::transpose) {
                 return fresh.map(Some);

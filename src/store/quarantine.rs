@@ -39,10 +39,7 @@ pub(crate) fn quarantine(directory: &Path) -> Result<Quarantine, OpenError> {
 
 impl Quarantine {
     pub(super) fn open(directory: &Path) -> Result<Self, OpenError> {
-        if !directory.join(schema::FILE).exists() {
-            return Err(OpenError::Missing { path: directory.to_owned() });
-        }
-        Ok(Self { connection: schema::open_reader(directory)? })
+        Ok(Self { connection: schema::open_to_look(directory)? })
     }
 
     /// At most `max` messages with a number below `before`, newest first.
@@ -52,6 +49,20 @@ impl Quarantine {
         let mut statement = self.connection.prepare_cached(sql)?;
         let rows = statement.query_map(params![before, max], |row| Ok((row.get(0)?, row.get::<_, Vec<u8>>(1)?)))?;
         rows.map(|row| row.map(|(number, row)| QuarantinedMessage::new(number, &row))).collect()
+    }
+
+    /// Shows every message with a number above `after`, oldest first, until `show` says no.
+    pub(crate) fn each(&self, after: u64, mut show: impl FnMut(QuarantinedMessage) -> bool) -> rusqlite::Result<()> {
+        let after = i64::try_from(after).unwrap_or(i64::MAX);
+        let mut statement =
+            self.connection.prepare("SELECT number, row FROM quarantine WHERE number > ?1 ORDER BY number")?;
+        let mut rows = statement.query([after])?;
+        while let Some(row) = rows.next()? {
+            if !show(QuarantinedMessage::new(row.get(0)?, row.get_ref(1)?.as_bytes().unwrap_or_default())) {
+                break;
+            }
+        }
+        Ok(())
     }
 
     pub(crate) fn find(&self, number: u64) -> rusqlite::Result<Option<QuarantinedMessage>> {

@@ -78,7 +78,7 @@ impl Queue {
 
     /// Takes an event of a batch record into account.
     pub(super) fn take(&mut self, seq: u64, record: &Record) {
-        if !record.targets.iter().any(|target| target.sink == self.id) {
+        if !record.names(self.id) {
             return;
         }
         self.newest = seq;

@@ -6,7 +6,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::reader::{Claimed, Page};
+use super::claimed::{Claimed, Page};
 use super::{SinkId, Store};
 use crate::config::SinkName;
 use crate::event::Event;
@@ -53,6 +53,10 @@ impl Recent {
     /// For a store whose newest event is `newest`.
     pub(super) fn after(newest: u64) -> Self {
         Self(Mutex::new(Ring { newest, ..Ring::default() }))
+    }
+
+    pub(super) fn newest(&self) -> u64 {
+        self.ring().newest
     }
 
     /// Appends the events of a commit that has returned.

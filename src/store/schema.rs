@@ -7,29 +7,54 @@ use std::path::Path;
 use rusqlite::{Connection, OpenFlags};
 
 use super::error::OpenError;
+use super::small;
 
 pub(super) const FILE: &str = "relay.db";
 pub(super) const WAL_FILE: &str = "relay.db-wal";
 
 /// Raised with every change that an older relay could not read.
-const FORMAT: i64 = 1;
+const FORMAT: i64 = 2;
 /// "CSPR" in ASCII, in the file's header, so that tools and we ourselves can tell whose file it is.
 const APPLICATION: i64 = 0x4353_5052;
 
 /// 1,500-byte events fill pages of 8 KiB better than the default of 4 KiB: five to a page instead of two.
-const PAGE_BYTES: i64 = 8192;
+pub(super) const PAGE_BYTES: usize = 8192;
 const CACHE_KIB: i64 = 24 * 1024;
 const READER_CACHE_KIB: i64 = 8 * 1024;
 /// The WAL is folded into the file when it has grown to about 16 MiB.
 const WAL_PAGES: i64 = 2000;
 
+/// The checksum of a row of two small numbers, in SQL, so that SQLite itself keeps it with every write: a column made of
+/// the others. Linear over a prime, so no change of a single number goes unseen.
+macro_rules! sum {
+    ($key:literal, $value:literal, $table:literal) => {
+        concat!(
+            "((",
+            $key,
+            ") % 2147483647 * 1103515 + ",
+            $value,
+            " % 2147483647 * 1664525 + ",
+            $table,
+            ") % 2147483647"
+        )
+    };
+}
+
+const META_SUM: &str = sum!("length(key)", "value", "13");
+const EPOCH_SUM: &str = sum!("first", "value", "14");
+const CURSOR_SUM: &str = sum!("sink", "low", "15");
+const COUNT_SUM: &str = sum!("sink", "letters", "16");
+const SIZE_SUM: &str = sum!("number", "bytes", "17");
+
+/// The tables whose rows bear a sum made by SQL, with their keys, their values and the sums.
+pub(super) const SUMMED: [(&str, &str, &str, &str); 3] =
+    [("meta", "key", "value", META_SUM), ("epoch", "first", "value", EPOCH_SUM), ("cursor", "sink", "low", CURSOR_SUM)];
+
 const TABLES: &str = "
-    CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
-    CREATE TABLE epoch (first INTEGER PRIMARY KEY, value INTEGER NOT NULL);
-    CREATE TABLE name (number INTEGER PRIMARY KEY, kind INTEGER NOT NULL, text TEXT NOT NULL, UNIQUE (kind, text));
+    CREATE TABLE name (number INTEGER PRIMARY KEY, kind INTEGER NOT NULL, text TEXT NOT NULL, sum INTEGER NOT NULL,
+                       UNIQUE (kind, text));
     CREATE TABLE batch (first INTEGER PRIMARY KEY, row BLOB NOT NULL);
     CREATE TABLE event (seq INTEGER PRIMARY KEY, row BLOB NOT NULL);
-    CREATE TABLE cursor (sink INTEGER PRIMARY KEY, low INTEGER NOT NULL);
     CREATE TABLE settled (sink INTEGER, seq INTEGER, row BLOB NOT NULL, PRIMARY KEY (sink, seq)) WITHOUT ROWID;
     CREATE TABLE waiting (sink INTEGER, seq INTEGER, row BLOB NOT NULL, PRIMARY KEY (sink, seq)) WITHOUT ROWID;
     CREATE TABLE held (sink INTEGER, seq INTEGER, row BLOB NOT NULL, PRIMARY KEY (sink, seq)) WITHOUT ROWID;
@@ -42,10 +67,19 @@ const TABLES: &str = "
                          PRIMARY KEY (kind, first, bucket)) WITHOUT ROWID;
 ";
 
+/// The same of those tables that can be counted anew.
+pub(super) const COUNTED: [(&str, &str, &str, &str); 2] =
+    [("letter_count", "sink", "letters", COUNT_SUM), ("letter_size", "number", "bytes", SIZE_SUM)];
+
 /// Tables that stores made by an earlier relay lack; one that lacks them reads as if they were empty.
 const LATER_TABLES: &str = "
     CREATE TABLE IF NOT EXISTS pause (sink INTEGER PRIMARY KEY, row BLOB NOT NULL);
     CREATE TABLE IF NOT EXISTS job (number INTEGER PRIMARY KEY, row BLOB NOT NULL);
+    CREATE TABLE IF NOT EXISTS holding (package INTEGER, owner INTEGER, row BLOB NOT NULL,
+                                        PRIMARY KEY (package, owner)) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS due (package INTEGER, owner INTEGER, row BLOB NOT NULL,
+                                    PRIMARY KEY (package, owner)) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS collection (package INTEGER PRIMARY KEY, row BLOB NOT NULL);
     CREATE TABLE IF NOT EXISTS spent (key INTEGER PRIMARY KEY, row BLOB NOT NULL);
     CREATE TABLE IF NOT EXISTS gap (number INTEGER PRIMARY KEY, row BLOB NOT NULL);
     CREATE TABLE IF NOT EXISTS heard (stream INTEGER PRIMARY KEY, row BLOB NOT NULL);
@@ -53,11 +87,7 @@ const LATER_TABLES: &str = "
 
 /// How many dead letters each sink has, and what their messages take, kept by the database itself, whoever writes:
 /// counting a million takes a second.
-const LETTER_COUNT: &str = "
-    CREATE TABLE letter_count (sink INTEGER PRIMARY KEY, letters INTEGER NOT NULL);
-    INSERT INTO letter_count SELECT sink, count(*) FROM dead GROUP BY sink;
-    CREATE TABLE letter_size (bytes INTEGER NOT NULL);
-    INSERT INTO letter_size SELECT coalesce(sum(length(row)), 0) FROM dead_body;
+const LETTER_TRIGGERS: &str = "
     CREATE TRIGGER letter_body_added AFTER INSERT ON dead_body BEGIN
         UPDATE letter_size SET bytes = bytes + length(NEW.row);
     END;
@@ -72,6 +102,13 @@ const LETTER_COUNT: &str = "
     END;
 ";
 
+const COUNT_LETTERS: &str = "
+    DELETE FROM letter_count;
+    INSERT INTO letter_count SELECT sink, count(*) FROM dead GROUP BY sink;
+    DELETE FROM letter_size;
+    INSERT INTO letter_size SELECT 1, coalesce(sum(length(row)), 0) FROM dead_body;
+";
+
 /// Opens the writing connection, making the file if there is none. `born` becomes the first epoch of a new store.
 pub(super) fn open(directory: &Path, born: u64) -> Result<Connection, OpenError> {
     let path = directory.join(FILE);
@@ -81,7 +118,7 @@ pub(super) fn open(directory: &Path, born: u64) -> Result<Connection, OpenError>
     let connection = Connection::open(&path)?;
     // Before anything is set, so that what is not ours stays as it is.
     let is_new = check(&connection, &path)?;
-    connection.pragma_update(None, "page_size", PAGE_BYTES)?;
+    connection.pragma_update(None, "page_size", PAGE_BYTES as i64)?;
     connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
@@ -111,6 +148,55 @@ fn check(connection: &Connection, path: &Path) -> Result<bool, OpenError> {
     }
 }
 
+/// What is not as it was made: whose file it is, of which format, and how its tables are laid out.
+pub(super) fn faults(connection: &Connection) -> rusqlite::Result<Vec<String>> {
+    let mut faults = Vec::new();
+    for (name, expected) in
+        [("application_id", APPLICATION), ("user_version", FORMAT), ("page_size", PAGE_BYTES as i64)]
+    {
+        let found: i64 = connection.pragma_query_value(None, name, |row| row.get(0))?;
+        if found != expected {
+            faults.push(format!("{name} is {found} instead of {expected}"));
+        }
+    }
+    let model = Connection::open_in_memory()?;
+    model.execute_batch(&tables())?;
+    let (expected, found) = (layout(&model)?, layout(connection)?);
+    faults.extend(expected.difference(&found).map(|(kind, name, _)| format!("{kind} {name} is not as it was made")));
+    faults
+        .extend(found.difference(&expected).map(|(kind, name, _)| format!("{kind} {name} is not one of the store's")));
+    Ok(faults)
+}
+
+/// Kind, name and SQL of all that is in a database.
+type Layout = std::collections::BTreeSet<(String, String, Option<String>)>;
+
+fn layout(connection: &Connection) -> rusqlite::Result<Layout> {
+    let mut statement = connection.prepare("SELECT type, name, sql FROM sqlite_schema")?;
+    statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?.collect()
+}
+
+/// Opens a connection that cannot write on a store of ours.
+pub(super) fn open_to_look(directory: &Path) -> Result<Connection, OpenError> {
+    let path = directory.join(FILE);
+    match std::fs::metadata(&path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Err(OpenError::Missing { path: directory.to_owned() });
+        }
+        Err(source) => return Err(OpenError::Directory { path, source }),
+        Ok(_) => {}
+    }
+    let connection = open_reader(directory)?;
+    check_ours(&connection, directory)?;
+    Ok(connection)
+}
+
+/// An error if it is not a store that this relay reads.
+pub(super) fn check_ours(connection: &Connection, directory: &Path) -> Result<(), OpenError> {
+    let is_new = check(connection, &directory.join(FILE))?;
+    if is_new { Err(OpenError::Missing { path: directory.to_owned() }) } else { Ok(()) }
+}
+
 /// Opens a connection that cannot write.
 pub(super) fn open_reader(directory: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -120,16 +206,45 @@ pub(super) fn open_reader(directory: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
+/// What makes the tables of a new store.
+pub(super) fn tables() -> String {
+    format!(
+        "CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL, sum AS ({META_SUM}) STORED) WITHOUT ROWID;
+         CREATE TABLE epoch (first INTEGER PRIMARY KEY, value INTEGER NOT NULL, sum AS ({EPOCH_SUM}) STORED);
+         CREATE TABLE cursor (sink INTEGER PRIMARY KEY, low INTEGER NOT NULL, sum AS ({CURSOR_SUM}) STORED);
+         {TABLES} {LATER_TABLES} {}",
+        letter_tables()
+    )
+}
+
+fn letter_tables() -> String {
+    format!(
+        "CREATE TABLE letter_count (sink INTEGER PRIMARY KEY, letters INTEGER NOT NULL, sum AS ({COUNT_SUM}) STORED);
+         CREATE TABLE letter_size (number INTEGER PRIMARY KEY, bytes INTEGER NOT NULL, sum AS ({SIZE_SUM}) STORED);
+         {LETTER_TRIGGERS} {COUNT_LETTERS}"
+    )
+}
+
+/// A damaged size would have the policy let go of letters that it means to keep.
 fn count_letters(connection: &Connection) -> rusqlite::Result<()> {
     let sql = "SELECT count(*) > 0 FROM sqlite_schema WHERE name = 'letter_count'";
     let is_counted: bool = connection.query_row(sql, [], |row| row.get(0))?;
-    if is_counted { Ok(()) } else { connection.execute_batch(&format!("BEGIN IMMEDIATE; {LETTER_COUNT} COMMIT;")) }
+    let sql = if !is_counted {
+        letter_tables()
+    } else if small::counts_are_damaged(connection)? {
+        tracing::error!("the counts of dead letters are damaged: they are counted anew");
+        COUNT_LETTERS.to_owned()
+    } else {
+        return Ok(());
+    };
+    connection.execute_batch(&format!("BEGIN IMMEDIATE; {sql} COMMIT;"))
 }
 
 fn create(connection: &Connection, born: u64) -> rusqlite::Result<()> {
     let create = format!(
-        "BEGIN IMMEDIATE; {TABLES} INSERT INTO meta VALUES ('keys_from', 0); INSERT INTO epoch VALUES (1, {born});
-         PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {FORMAT}; COMMIT;"
+        "BEGIN IMMEDIATE; {} INSERT INTO meta VALUES ('keys_from', 0); INSERT INTO epoch VALUES (1, {born});
+         PRAGMA application_id = {APPLICATION}; PRAGMA user_version = {FORMAT}; COMMIT;",
+        tables()
     );
     connection.execute_batch(&create)
 }

@@ -12,14 +12,16 @@ use super::epoch::Epochs;
 use super::error::OpenError;
 use super::format::{Batch, Damaged};
 use super::known::Known;
+use super::owned::Owned;
 use super::queue::{Queue, for_batches_from};
 use super::reader::{self, Reader};
 use super::recent::Recent;
 use super::space::Space;
 use super::transaction::{NameKind, number_of};
+use super::vouch::{self, Vouch, Vouched};
 use super::writer::Writer;
 use super::{ACCEPTS_MAX, COMMANDS_MAX, Opened, Roster, Settings, SinkId, SinkStore, Store};
-use super::{job, lock, schema, wal};
+use super::{job, lock, schema, small, wal};
 use crate::clock::{Clock, Timestamp, monotonic};
 use crate::config::SinkName;
 use crate::lifecycle::Lifecycle;
@@ -33,11 +35,16 @@ pub(super) fn open(
 ) -> Result<Opened, OpenError> {
     let directory = settings.store.path.clone();
     let lock = lock::lock(&directory)?;
-    let is_log_whole = inspect_log(&directory, clock.now())?;
+    check_presence(&directory)?;
+    let is_log_whole = inspect_log(&directory, clock.now(), &metrics)?;
     let connection = schema::open(&directory, clock.now().0)?;
-    if !is_log_whole {
-        Epochs::begin(&connection, next_seq(&connection)?, clock.now())?;
+    check_small(&connection)?;
+    let next = next_seq(&connection)?;
+    if !is_log_whole | !is_vouched_for(&directory, next - 1, &metrics)? {
+        Epochs::begin(&connection, next, clock.now())?;
     }
+    let vouch =
+        Vouch::open(&directory, next - 1).map_err(|source| OpenError::Directory { path: directory.clone(), source })?;
     let mut scan = Scan::new(&connection, &settings, clock.now(), Arc::clone(&metrics))?;
     scan.run(&connection)?;
     let epochs = Epochs::read(&connection)?;
@@ -67,6 +74,8 @@ pub(super) fn open(
     let parked = parked.map(|(name, queue)| (name.clone(), queue.pending())).collect();
     metrics.store.known_ids.set(scan.known.len() as u64);
     let space = Space::new(&connection, &settings, Arc::clone(&metrics), scan.keys_from)?;
+    let owned = Owned::open(&connection)?;
+    let (marks, known_epochs) = (owned.inbox(), epochs.clone());
     let accepting = Accepting {
         network: settings.network,
         epochs,
@@ -74,19 +83,21 @@ pub(super) fn open(
         known: scan.known,
         routes: HashMap::new(),
         recent: Arc::clone(&recent),
+        owned,
         metrics: Arc::clone(&metrics),
     };
-    let writer = Writer { connection, clock, accepting, sinks: states, metrics, space, lock };
+    let writer = Writer { connection, clock, accepting, sinks: states, metrics, space, vouch, lock };
     let watch = lifecycle.clone();
     let work = move || writer.run(inbox).unwrap_or_else(|reason| watch.fail(reason));
     lifecycle.spawn_thread("store-writer", work).map_err(OpenError::Thread)?;
     let accepts = Arc::new(Semaphore::new(ACCEPTS_MAX));
     let roster = Arc::new(Mutex::new(Roster { sinks, parked }));
-    Ok(Opened { store: Store { commands, reader, accepts, recent, roster, surveys }, queues })
+    let epochs = known_epochs;
+    Ok(Opened { store: Store { commands, reader, accepts, recent, roster, surveys, marks, epochs }, queues })
 }
 
 /// The number of the next event.
-fn next_seq(connection: &Connection) -> rusqlite::Result<u64> {
+pub(super) fn next_seq(connection: &Connection) -> rusqlite::Result<u64> {
     let newest: Option<u64> = connection.query_row("SELECT max(seq) FROM event", [], |row| row.get(0))?;
     let sql = "SELECT first, row FROM batch ORDER BY first DESC LIMIT 1";
     let batch =
@@ -98,11 +109,12 @@ fn next_seq(connection: &Connection) -> rusqlite::Result<u64> {
 
 /// Reports what a crash, or worse, has done to the log, and whether it is whole. One with a hole is kept aside before
 /// SQLite cuts it. A last frame damaged later looks like a torn one.
-fn inspect_log(directory: &Path, now: Timestamp) -> Result<bool, OpenError> {
+fn inspect_log(directory: &Path, now: Timestamp, metrics: &Metrics) -> Result<bool, OpenError> {
     let path = directory.join(schema::WAL_FILE);
     let failed = |source| OpenError::Directory { path: path.clone(), source };
-    let tail = wal::inspect(&path).map_err(failed)?;
+    let tail = wal::Log::read(&path).map_err(failed)?.tail();
     if tail.cut_off > 0 {
+        metrics.store.damaged_rows.increment();
         let copy = directory.join(format!("{}.damaged-{}", schema::WAL_FILE, now.unix_seconds()));
         std::fs::copy(&path, &copy).map_err(failed)?;
         tracing::error!(
@@ -116,6 +128,51 @@ fn inspect_log(directory: &Path, now: Timestamp) -> Result<bool, OpenError> {
         tracing::info!(valid_frames = tail.valid, "the write-ahead log has a torn tail, as after a crash: repaired");
     }
     Ok(tail.cut_off == 0 && !tail.is_torn)
+}
+
+/// Going on with these damaged would lose deliveries or park them, in silence.
+fn check_small(connection: &Connection) -> Result<(), OpenError> {
+    let mut faults = small::structure(connection)?;
+    if faults.is_empty() {
+        faults = small::faults(connection)?;
+    }
+    let Some(first) = faults.first() else { return Ok(()) };
+    Err(OpenError::Damaged { what: format!("table {}, {}", first.table, first.what) })
+}
+
+/// A directory in which events were accepted has to have its database: to begin anew would lose them in silence.
+fn check_presence(directory: &Path) -> Result<(), OpenError> {
+    let path = directory.join(schema::FILE);
+    let is_there = path.metadata().is_ok_and(|file| file.len() > 0);
+    match vouched(directory)? {
+        Vouched::Newest(newest) if !is_there => Err(OpenError::Vanished { path, newest }),
+        _ => Ok(()),
+    }
+}
+
+pub(super) fn vouched(directory: &Path) -> Result<Vouched, OpenError> {
+    vouch::vouched(directory).map_err(|source| OpenError::Directory { path: directory.join(vouch::FILE), source })
+}
+
+/// Whether all the events that were ever accepted are there; reports those that are not.
+fn is_vouched_for(directory: &Path, newest: u64, metrics: &Metrics) -> Result<bool, OpenError> {
+    match vouched(directory)? {
+        Vouched::Newest(accepted) if accepted > newest => {
+            metrics.store.damaged_rows.increment();
+            tracing::error!(
+                first = newest + 1,
+                last = accepted,
+                "the store has lost its newest events: these were accepted, and nothing is left of them; their numbers \
+                 are given again in a new epoch"
+            );
+            Ok(false)
+        }
+        Vouched::Damaged => {
+            tracing::warn!("the file `{}` is damaged: nothing vouches for the end of the store", vouch::FILE);
+            Ok(true)
+        }
+        Vouched::Newest(_) | Vouched::Nothing => Ok(true),
+    }
 }
 
 fn meta(connection: &Connection, key: &str) -> rusqlite::Result<u64> {
@@ -160,10 +217,22 @@ impl Scan {
 
     fn run(&mut self, connection: &Connection) -> rusqlite::Result<()> {
         let low = self.queues.values().map(|queue| queue.found.low + 1).min().unwrap_or(self.next_seq);
+        // Numbers have no gaps, so what is between two records that can be read was in records that cannot.
+        let mut expected = None;
         for_batches_from(connection, low.min(self.keys_from), |first, batch| match batch {
-            Ok(batch) => self.take(&batch),
-            Err(Damaged) => self.report(first),
-        })
+            Ok(batch) => {
+                if let Some(expected) = expected.filter(|expected| *expected < first) {
+                    self.report(expected, first - 1);
+                }
+                expected = Some(batch.last() + 1);
+                self.take(&batch);
+            }
+            Err(Damaged) => expected = expected.or(Some(first)),
+        })?;
+        if let Some(expected) = expected.filter(|expected| *expected < self.next_seq) {
+            self.report(expected, self.next_seq - 1);
+        }
+        Ok(())
     }
 
     fn take(&mut self, batch: &Batch) {
@@ -179,12 +248,18 @@ impl Scan {
         }
     }
 
-    fn report(&self, first: u64) {
+    /// Names the events, and the sinks that may be owed some of them.
+    fn report(&self, first: u64, last: u64) {
         self.metrics.store.damaged_rows.increment();
+        let owed = self.queues.iter().filter(|(_, queue)| queue.found.low < last);
+        let sinks: Vec<&str> = owed.map(|(name, _)| &*name.0).collect();
         tracing::error!(
             first,
-            "the store is damaged: a batch record cannot be read; its events are no longer known, and what sinks \
-             still needed of them is not delivered; their bytes are kept"
+            last,
+            sinks = sinks.join(", "),
+            "the store is damaged: the record of these events cannot be read, so they are no longer known and are not \
+             delivered to the sinks named, if any of them were for these; their bytes are kept. `cspr-relay store \
+             rebuild` puts them into quarantine, from where they can be routed again"
         );
     }
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::*;
 use crate::clock::Timestamp;
-use crate::config::{IdentityRule, OnFull};
-use crate::event::decode;
+use crate::config::{DeadLettersConfig, DedupConfig, IdentityRule, OnFull, StoreConfig};
+use crate::event::{Network, Stream, decode};
 
 pub(super) const SINKS: [&str; 3] = ["a", "b", "c"];
 

@@ -3,7 +3,7 @@
 use rusqlite::{OptionalExtension, TransactionBehavior, params};
 
 use super::dead::DeadLetter;
-use super::format::{Batch, Decoder, Encoder, Table, seal, seal_into};
+use super::format::{Batch, Decoder, Encoder, Table, name_sum, seal, seal_into};
 use super::gap;
 use super::job::{Handed, Job, Step};
 use super::lookup;
@@ -16,9 +16,18 @@ use crate::clock::Timestamp;
 pub(super) const DELIVERED: u8 = 1;
 pub(super) const DEAD: u8 = 2;
 pub(super) const EXPIRED: u8 = 3;
+/// It is over: an operator let go of it, or the record of how it ended was lost.
+pub(super) const OVER: u8 = 4;
 
 /// Failed attempts of one delivery that are kept.
 const ATTEMPTS_MAX: u64 = 200;
+
+/// The payload of a settled row that says no more than that.
+pub(super) fn over(now: Timestamp) -> Vec<u8> {
+    let mut out = Encoder::default();
+    out.number(now.0).number(0).raw(&[OVER]).number(0);
+    out.0
+}
 
 /// An open write transaction. Dropping it without [`Self::commit`] rolls it back.
 pub(super) struct Transaction<'c> {
@@ -30,6 +39,11 @@ impl<'c> Transaction<'c> {
     pub(super) fn begin(connection: &'c mut rusqlite::Connection) -> rusqlite::Result<Self> {
         let inner = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         Ok(Self { inner, row: Vec::new() })
+    }
+
+    /// For what is read in it, and rows that only one place writes.
+    pub(super) fn connection(&self) -> &rusqlite::Connection {
+        &self.inner
     }
 
     /// The one fsync.
@@ -191,8 +205,12 @@ pub(super) fn number_of(connection: &rusqlite::Connection, kind: NameKind, text:
     if let Some(number) = found {
         return Ok(number);
     }
-    let add = "INSERT INTO name (kind, text) VALUES (?1, ?2) RETURNING number";
-    connection.prepare_cached(add)?.query_row(params![kind as u8, text], |row| row.get(0))
+    let next = "SELECT coalesce(max(number), 0) + 1 FROM name";
+    let number = connection.prepare_cached(next)?.query_row([], |row| row.get(0))?;
+    let add = "INSERT INTO name (number, kind, text, sum) VALUES (?1, ?2, ?3, ?4)";
+    let sum = name_sum(number, kind as u8, text);
+    connection.prepare_cached(add)?.execute(params![number, kind as u8, text, sum])?;
+    Ok(number)
 }
 
 type Parsed<T> = Result<T, super::format::Damaged>;

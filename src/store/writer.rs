@@ -1,13 +1,14 @@
 //! The thread that writes.
 //!
-//! It takes every command that has gathered, applies them in one transaction and commits; while that fsync runs, the
-//! next batch gathers. An accept that finds no room (quota reached, disk full) is put aside, and intake with it, while
-//! settlements go on; it is tried again with every later commit.
+//! It takes every command that has gathered (see [`Plan`]), applies them in one transaction and commits; while that
+//! fsync runs, the next batch gathers. An accept that finds no room (quota reached, disk full) is put aside, and intake
+//! with it, while settlements go on; it is tried again with every later commit.
 //!
 //! Woken by a command, ticks included; stopped by [`Command::Close`] or by the end of all handles; ends the process on
 //! any error but "no space".
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use rusqlite::Connection;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
@@ -18,25 +19,31 @@ use super::gap;
 use super::job::{Handed, Job, Step};
 use super::lock::Lock;
 use super::lookup;
+use super::owned::{Mark, Observed};
+use super::plan::Plan;
 use super::roster::RosterChange;
 use super::space::{Room, Space, is_full};
 use super::transaction::Transaction;
+use super::vouch::Vouch;
 use super::{Candidate, Change, End, Quarantined, SinkId};
 use crate::budget::Spent;
 use crate::clock::{Clock, monotonic};
 use crate::config::OnFull;
 use crate::metrics::{Metrics, SinkMetrics};
 
-/// Commands taken into one commit.
-const COMMIT_COMMANDS_MAX: usize = 512;
-/// Events taken into one commit, beyond the accept that reaches it.
-const COMMIT_EVENTS_MAX: usize = 1024;
-const FULL_PAUSE: std::time::Duration = std::time::Duration::from_millis(200);
+const FULL_PAUSE: Duration = Duration::from_millis(200);
 
 pub(super) enum Command {
     Accept {
         events: Vec<Candidate>,
+        marks: Vec<Mark>,
         permit: OwnedSemaphorePermit,
+    },
+    /// What was observed of owners and the events about it, in one transaction; answered when it is durable.
+    Observe {
+        observed: Vec<Observed>,
+        events: Vec<Candidate>,
+        done: oneshot::Sender<()>,
     },
     Changes {
         sink: SinkId,
@@ -85,76 +92,8 @@ pub(super) struct Writer {
     pub(super) sinks: Vec<SinkState>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) space: Space,
+    pub(super) vouch: Vouch,
     pub(super) lock: Lock,
-}
-
-/// What has gathered for the next commit. What a commit has done is gone from it.
-#[derive(Default)]
-struct Plan {
-    events: Vec<Candidate>,
-    /// The places of those who handed the events over.
-    permits: Vec<OwnedSemaphorePermit>,
-    /// With the places of the settlements among them.
-    changes: Vec<(SinkId, Vec<Change>, OwnedSemaphorePermit)>,
-    quarantine: Vec<Quarantined>,
-    spent: Option<Spent>,
-    gaps: Vec<gap::Pending>,
-    indexes: Vec<(Vec<lookup::Row>, oneshot::Sender<()>)>,
-    steps: Vec<(Box<Step>, oneshot::Sender<Job>)>,
-    synced: Vec<oneshot::Sender<()>>,
-    roster: Vec<RosterChange>,
-    close: Option<oneshot::Sender<()>>,
-    has_tick: bool,
-}
-
-impl Plan {
-    fn add(&mut self, command: Command) {
-        match command {
-            Command::Accept { events, permit } => {
-                self.events.extend(events);
-                self.permits.push(permit);
-            }
-            Command::Changes { sink, changes, places } => self.changes.push((sink, changes, places)),
-            Command::Quarantine(message) => self.quarantine.push(message),
-            Command::Spent(spent) => self.spent = Some(spent),
-            Command::Gap(change) => self.gaps.push(change),
-            Command::Index { rows, done } => self.indexes.push((rows, done)),
-            Command::Step { step, done } => self.steps.push((step, done)),
-            Command::Tick => self.has_tick = true,
-            Command::Roster(change) => self.roster.push(change),
-            Command::Sync { done } => self.synced.push(done),
-            Command::Close { done } => self.close = Some(done),
-        }
-    }
-
-    /// Waits for a command, then takes what else is there.
-    fn gather(&mut self, commands: &mut mpsc::Receiver<Command>) -> Option<()> {
-        self.add(commands.blocking_recv()?);
-        for _ in 1..COMMIT_COMMANDS_MAX {
-            if self.events.len() >= COMMIT_EVENTS_MAX {
-                break;
-            }
-            let Ok(next) = commands.try_recv() else { break };
-            self.add(next);
-        }
-        Some(())
-    }
-
-    /// Answers whoever waits for the changes to be durable, if they are.
-    fn answer_synced(&mut self) {
-        if self.has_changes() {
-            return;
-        }
-        for done in self.synced.drain(..) {
-            // Whoever no longer waits was aborted.
-            let _unwanted = done.send(());
-        }
-    }
-
-    fn has_changes(&self) -> bool {
-        let has_rows = !self.changes.is_empty() || !self.quarantine.is_empty() || !self.indexes.is_empty();
-        has_rows || !self.steps.is_empty() || self.spent.is_some() || !self.gaps.is_empty()
-    }
 }
 
 impl Writer {
@@ -193,7 +132,7 @@ impl Writer {
         if room == Room::None {
             plan.indexes.clear();
         }
-        let with_events = room == Room::Some && !plan.events.is_empty();
+        let with_events = room == Room::Some && (!plan.events.is_empty() || !plan.owned.is_empty());
         if !with_events && !plan.has_changes() {
             return Ok(());
         }
@@ -233,7 +172,7 @@ impl Writer {
         kill_point("store-before-commit");
         let served: Vec<SinkId> = self.sinks.iter().map(|sink| sink.id).collect();
         let (connection, accepting) = (&mut self.connection, &mut self.accepting);
-        let steps = match write(connection, accepting, &offer, &Written { plan, served: &served, now }) {
+        let steps = match write(connection, accepting, &offer, &Written { plan, with_events, served: &served, now }) {
             Ok(steps) => steps,
             Err(error) => {
                 let events = self.accepting.take_back(offer);
@@ -243,6 +182,9 @@ impl Writer {
                 return Err(error);
             }
         };
+        if let Some(newest) = offer.newest() {
+            self.vouch.note(newest);
+        }
         kill_point("store-after-commit");
         self.metrics.store.commits.observe(started.elapsed());
         self.count(plan);
@@ -258,6 +200,7 @@ impl Writer {
         if with_events {
             self.accepting.publish(offer, &self.sinks);
             plan.permits.clear();
+            plan.owned.finish();
         }
         Ok(())
     }
@@ -306,6 +249,7 @@ impl Writer {
 /// What a commit is made of, beside events.
 struct Written<'a> {
     plan: &'a Plan,
+    with_events: bool,
     /// The sinks that are configured.
     served: &'a [SinkId],
     now: crate::clock::Timestamp,
@@ -317,9 +261,12 @@ fn write(
     offer: &super::accept::Offer,
     written: &Written<'_>,
 ) -> rusqlite::Result<Vec<(Job, Handed)>> {
-    let Written { plan, served, now } = *written;
+    let Written { plan, with_events, served, now } = *written;
     let mut transaction = Transaction::begin(connection)?;
     let new_routes = accepting.write(offer, &mut transaction)?;
+    if with_events {
+        accepting.owned.write(transaction.connection(), &plan.owned)?;
+    }
     for (sink, changes, _) in &plan.changes {
         changes.iter().try_for_each(|change| transaction.change(*sink, change, now))?;
     }

@@ -30,6 +30,7 @@ const BEYOND_A_SCHEMA: &[(&str, &str)] = &[
     ("connection_unknown", "names are defined elsewhere"),
     ("connection_unused", "names are used elsewhere"),
     ("contract_events_unfiltered", "what a match needs depends on the stream"),
+    ("ownership_unfiltered", "what a match needs depends on the stream"),
     ("field_a_stream_lacks", "what a match may name depends on the stream"),
     ("format_that_needs_headers", "what a sink can do depends on its kind"),
     ("half_client_certificate", "one key needs another"),

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::receivers::leave_out;
 
 const TOKEN: &str = include_str!("../fixtures/nft-tokens.created.json");
+const OWNERSHIP: &str = include_str!("../fixtures/nft-token-ownership.updated.json");
 const ACTION: &str = include_str!("../fixtures/nft-token-actions.created.json");
 
 /// A change to the sample: where, and to what (`None`: the field is removed). The last part: whether it stays valid.
@@ -62,6 +63,25 @@ fn nft_token_actions_takes_what_cspr_cloud_may_send() {
             ("/data/deploy_hash", None, true),
             ("/extra", Some(Value::Null), true),
             ("/data", None, false),
+        ],
+    );
+}
+
+#[test]
+fn nft_token_ownership_takes_what_the_relay_sends() {
+    check(
+        "nft-token-ownership",
+        OWNERSHIP,
+        &[
+            ("/action", Some(json!("deleted")), true),
+            ("/action", Some(json!("burned")), false),
+            ("/data/owner_type", Some(Value::Null), true),
+            ("/data/tokens_number", Some(json!(0)), true),
+            ("/data/tokens_number", Some(json!(-1)), false),
+            ("/extra/cause", Some(Value::Null), true),
+            ("/extra/deploy_hash", Some(Value::Null), true),
+            ("/extra/previous_tokens_number", None, false),
+            ("/extra/revision", Some(json!("7")), false),
         ],
     );
 }

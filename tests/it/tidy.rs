@@ -7,7 +7,8 @@ use std::fs;
 use std::path::Path;
 
 /// Components that know nothing of ours but each other.
-const LEAVES: &[&str] = &["event", "config", "backoff", "budget", "clock", "metrics", "lifecycle", "signature"];
+const LEAVES: &[&str] =
+    &["event", "config", "backoff", "budget", "clock", "metrics", "lifecycle", "notices", "signature"];
 
 /// Who may import whom, beside the leaves, which everybody may. What is not listed here does not exist: a new
 /// component gets its line first. `intake` knows `source` only for the shape of a message, `cli` only for the REST

@@ -12,8 +12,8 @@ use reqwest::Url;
 use crate::cli::listen::shown;
 use crate::config::{
     AdminConfig, BacklogConfig, Condition, Config, DeadLettersConfig, DedupConfig, EgressConfig, Format, IdentityRule,
-    Key, MatchConfig, Ordering, PushDown, RestConfig, RetryConfig, RouteConfig, Schedule, Secret, SinkConfig, SinkKind,
-    SinkName, SourceConfig, StoreConfig, TlsConfig, WebhookConfig,
+    Key, MatchConfig, Ordering, OwnershipConfig, PushDown, RestConfig, RetryConfig, RouteConfig, Schedule, Secret,
+    SinkConfig, SinkKind, SinkName, SourceConfig, StoreConfig, TlsConfig, WebhookConfig,
 };
 use crate::emulator::receiver::{self, Answer, Behaviour, Keeps, Observer, Received, Receiver, When};
 use crate::emulator::{Emulator, Fault, Settings, Trigger};
@@ -120,6 +120,7 @@ impl Stage {
                 window_without_deploy: Duration::from_secs(600),
                 max_keys: 1_000_000,
             },
+            ownership: OwnershipConfig::default(),
             dead_letters: DeadLettersConfig { retention: DAY, max_bytes: 1 << 28 },
             egress: EgressConfig::default(),
             admin: AdminConfig { listen: LOOPBACK, token: None },

@@ -7,6 +7,10 @@ mod show;
 #[cfg(test)]
 mod tests;
 
+#[cfg(test)]
+pub(in crate::cli) use tests::fill as fill_for_test;
+
+pub(in crate::cli) use show::printable;
 pub(super) use show::write_attempt;
 
 use std::io::Write;

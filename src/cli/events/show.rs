@@ -81,7 +81,7 @@ fn text(value: &Value) -> String {
 }
 
 /// JSON in which nothing can steer a terminal. Such characters can stand inside strings only, so it is the same JSON.
-pub(super) fn printable(json: &str) -> String {
+pub(in crate::cli) fn printable(json: &str) -> String {
     let mut printable = String::with_capacity(json.len());
     for character in json.chars() {
         match u32::from(character) {

@@ -60,7 +60,7 @@ fn candidate(store: &Store, deploy: u64) -> Candidate {
 }
 
 /// A store with three events of a token; the first is delivered to `crm`, dead at `audit`, and waits at `mail`.
-async fn fill(path: &Path) {
+pub(in crate::cli) async fn fill(path: &Path) {
     let Opened { store, queues } = open(path);
     let events = (0..3).map(|deploy| candidate(&store, deploy)).collect();
     store.accept(events).await.unwrap();

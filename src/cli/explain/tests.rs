@@ -173,6 +173,31 @@ fn json_says_the_same_and_can_be_narrowed_to_routes() {
     assert_eq!((code, errors.as_str()), (2, "there is no route `deer`\n"));
 }
 
+#[test]
+fn a_threshold_of_ownership_is_explained_as_any_other_route() {
+    let home = tempfile::tempdir().unwrap();
+    let yaml = format!(
+        "source: {{ network: testnet, api_key: '${{NONE:-x}}' }}\n\
+         sinks: {{ bus: {{ kafka: {{ brokers: ['k:9092'], topic: owners, key: '{{{{ owner }}}}' }}, format: \
+         cloudevents }} }}\n\
+         routes:\n\
+         \x20 whales: {{ stream: nft-token-ownership, match: {{ contract_package: {PACKAGE}, owner_type: contract, where: {{ \
+         /data/tokens_number: {{ gte: 100 }}, /extra/previous_tokens_number: {{ lt: 100 }} }} }}, sinks: [bus] }}\n"
+    );
+    std::fs::write(home.path().join("relay.yaml"), yaml).unwrap();
+    let message = |previous: u64| {
+        let owner = "66b1b6b393e5aed08be0759d52c484ba2921c844cc0918d5b8bb02849bb833d4";
+        format!(
+            r#"{{"data":{{"contract_package_hash":"{PACKAGE}","owner_hash":"{owner}","owner_type":1,"tokens_number":100}},"action":"updated","extra":{{"previous_tokens_number":{previous},"revision":"01-07"}}}}"#
+        )
+    };
+    let told = |previous| explain(home.path(), &["--stream", "nft-token-ownership"], &message(previous)).1;
+    assert!(told(99).contains("match      whales → bus"), "{}", told(99));
+    assert!(told(99).contains("66b1b6b3"), "{}", told(99));
+    let failure = "match.where./extra/previous_tokens_number.lt: expected a number < 100, found 100";
+    assert!(told(100).contains(failure), "{}", told(100));
+}
+
 /// Sinks of every kind, with templates.
 const TEMPLATES: &str = r#"
 source: { network: testnet, api_key: '${NONE:-x}' }

@@ -7,7 +7,9 @@ use std::io::{self, Write};
 use super::USAGE;
 use super::listen::shown;
 use super::relay::Place;
-use crate::admin::status::{ConnectionStatus, EventCounts, GapStatus, ReloadStatus, RestStatus, Status, StoreStatus};
+use crate::admin::status::{
+    ConnectionStatus, EventCounts, GapStatus, OwnershipStatus, ReloadStatus, RestStatus, Status, StoreStatus,
+};
 
 /// Show a running relay at a glance: source, store, configuration, sinks
 #[derive(Clone, Debug, clap::Args)]
@@ -44,6 +46,7 @@ fn write(status: &Status, out: &mut impl Write) -> io::Result<()> {
          recurred, {quarantined} quarantined"
     )?;
     write_store(&status.store, out)?;
+    write_ownership(&status.ownership, out)?;
     write_reload(&status.reload, out)?;
     writeln!(out)?;
     sinks::write(&status.sinks, out)
@@ -66,6 +69,18 @@ fn write_connection(connection: &ConnectionStatus, out: &mut impl Write) -> io::
 fn write_gaps(gaps: &GapStatus, out: &mut impl Write) -> io::Result<()> {
     let Some(oldest) = &gaps.oldest_at else { return Ok(()) };
     writeln!(out, "gaps    {} OPEN, the oldest since {oldest}: see `cspr-relay gaps list`", gaps.open)
+}
+
+/// Nothing if no package is watched.
+fn write_ownership(ownership: &OwnershipStatus, out: &mut impl Write) -> io::Result<()> {
+    let OwnershipStatus { packages, due, looks, walks, last_walk_at, changes, trouble, .. } = ownership;
+    if *packages == 0 {
+        return Ok(());
+    }
+    let walked_at = last_walk_at.as_deref().unwrap_or("never");
+    write!(out, "owners  {packages} package(s) watched, {due} due, {looks} looked at, {changes} changed, ")?;
+    writeln!(out, "{walks} walk(s), the last {walked_at}")?;
+    trouble.iter().try_for_each(|trouble| writeln!(out, "        {}", shown(trouble, usize::MAX)))
 }
 
 /// Nothing as long as nothing was asked.

@@ -15,6 +15,8 @@ use crate::config::shape::{Named, NoMapping, Node, Text, shape};
 /// A producer; sinks that name one connection share it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct KafkaConnection {
+    /// In `connections`; none if it is that of one sink.
+    pub name: Option<String>,
     /// `host:port`, at least one.
     pub brokers: Vec<String>,
     /// Further properties of librdkafka, all of which it knows.
@@ -70,9 +72,9 @@ impl Client {
     }
 }
 
-pub(super) fn in_section(parent: &Place<'_>, node: Node<Client>) -> Option<KafkaConnection> {
+pub(super) fn in_section(name: &str, parent: &Place<'_>, node: Node<Client>) -> Option<KafkaConnection> {
     let (keys, place) = parent.map("kafka", Some(node));
-    client(&place, keys)
+    client(&place, keys).map(|connection| KafkaConnection { name: Some(name.to_owned()), ..connection })
 }
 
 /// A client as its keys describe it; none only if a fault was noted.
@@ -90,6 +92,7 @@ pub(in crate::config) fn client(place: &Place<'_>, keys: Client) -> Option<Kafka
         None => None,
     };
     let connection = KafkaConnection {
+        name: None,
         compression: place.choice("compression", keys.compression, &COMPRESSIONS).unwrap_or("none"),
         timeout: place.duration("timeout", keys.timeout, TIMEOUT),
         dangerous_allow_weak_delivery: weak,

@@ -42,7 +42,7 @@ pub(super) fn connections<'a>(root: &Place<'a>, node: Option<Node<Named<Connecti
         if connection.kafka.is_none() {
             place.fault("a connection needs to say what it leads to: `kafka`");
         }
-        let kafka = connection.kafka.and_then(|node| kafka::in_section(&place, node)).map(Arc::new);
+        let kafka = connection.kafka.and_then(|node| kafka::in_section(&name, &place, node)).map(Arc::new);
         named.insert(name, Entry { place: name_place, kafka, is_used: Cell::new(false) });
     }
     Connections(named)

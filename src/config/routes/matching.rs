@@ -37,9 +37,17 @@ pub(super) fn read(
     };
     let stream = stream?;
     let is_faulty = place.document.errors() > faults_before;
-    // CSPR.cloud refuses some streams without a filter, so a route cannot ask for all of them.
+    // Some streams are not to be had whole, so a route cannot ask for all of them.
     if !is_faulty && stream.needs_contract_package() && matcher.implied(Key::ContractPackage).is_none() {
-        place.fault(format!("CSPR.cloud gives {stream} by package only: name at least one `contract_package`"));
+        let message = if stream.is_our_own() {
+            format!(
+                "{stream} is made by asking CSPR.cloud about each owner of a collection, which cannot be done for all: \
+                 name at least one `contract_package`"
+            )
+        } else {
+            format!("CSPR.cloud gives {stream} by package only: name at least one `contract_package`")
+        };
+        place.fault(message);
     }
     Some(matcher)
 }

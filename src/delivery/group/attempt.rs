@@ -18,6 +18,8 @@ pub(super) struct Ended {
     pub(super) seq: u64,
     pub(super) number: u32,
     pub(super) outcome: Outcome,
+    /// It was of an operational event.
+    pub(super) is_operational: bool,
     /// How long the attempt took.
     pub(super) took: Duration,
     /// When the event was accepted; unknown for a replay, which says nothing about how fast deliveries are.
@@ -36,17 +38,20 @@ pub(super) async fn attempt(store: Arc<SinkStore>, sink: Arc<dyn Sink>, work: Wo
         Some(match claimed.content {
             Ok((event, routes)) => {
                 let accepted_at = Some(event.accepted_at).filter(|_| !is_replay);
-                (deliver(&*sink, Delivery { event, routes, attempt: number, occasion }).await, accepted_at)
+                let is_operational = event.stream.is_operational();
+                let outcome = deliver(&*sink, Delivery { event, routes, attempt: number, occasion }).await;
+                (outcome, accepted_at, is_operational)
             }
             Err(reason) => {
                 let failure = Failure { cause: Cause::Invalid, status: None, detail: reason };
-                (Outcome::Reject { failure }, None)
+                // What it was is not known, and operators want to.
+                (Outcome::Reject { failure }, None, false)
             }
         })
     };
     // Without an outcome the store has stopped, and the process with it: this attempt was none.
-    let Some((outcome, accepted_at)) = tried.await else { std::future::pending().await };
-    Ended { seq, number, outcome, took: began.elapsed(), accepted_at }
+    let Some((outcome, accepted_at, is_operational)) = tried.await else { std::future::pending().await };
+    Ended { seq, number, outcome, is_operational, took: began.elapsed(), accepted_at }
 }
 
 /// What comes of a delivery, a panic of the sink included.

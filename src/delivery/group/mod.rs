@@ -6,11 +6,13 @@
 //! attempts, each a task of its own, so that one that panics is one failed attempt.
 
 mod attempt;
+mod expiry;
 mod show;
+mod standing;
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
@@ -18,24 +20,23 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::breaker::Sign;
 use super::gate::Gate;
 use super::queue::{Now, Queue, Work};
 use super::retry::{Verdict, judge};
 use super::{Order, Setup, Shown};
 use crate::clock::Clock;
-use crate::config::{OnFull, SinkConfig, SinkName};
+use crate::config::{SinkConfig, SinkName};
 use crate::metrics::SinkMetrics;
+use crate::notices::{Letter, Notices};
 use crate::sink::{Failure, Sink};
 use crate::store::{Attempt, Change, End, Page, Paused, PausedBy, SinkStore, Stopped};
 use attempt::{Ended, attempt};
+use standing::Standing;
 
 pub(super) use attempt::deliver;
 
 /// Deliveries read at a time, beyond what is needed at once.
 const PAGE: usize = 256;
-/// Deliveries expired in one transaction.
-const EXPIRE_MAX: usize = 256;
 /// Ended attempts taken before their changes are recorded.
 const ENDS_MAX: usize = 64;
 /// How often an idle sink moves its lower bound along, so that nothing old is kept for its sake.
@@ -57,6 +58,7 @@ pub(super) struct Group {
     pub(super) metrics: Arc<SinkMetrics>,
     /// Why it is paused, for whoever asks.
     pub(super) shown: Shown,
+    pub(super) notices: Notices,
     pub(super) state: State,
 }
 
@@ -65,9 +67,17 @@ pub(super) struct Group {
 pub(super) struct State {
     /// The last attempt to be started was a replay: now it is the others' turn.
     was_replay: bool,
+    standing: Standing,
     attempts: JoinSet<Ended>,
     fetch: Option<Fetch>,
     looked_at: Option<Instant>,
+}
+
+impl State {
+    /// Of a sink that earlier runs may have paused.
+    pub(super) fn new(paused: Option<&Paused>) -> Self {
+        Self { standing: Standing::new(paused), ..Self::default() }
+    }
 }
 
 impl Group {
@@ -119,6 +129,7 @@ impl Group {
     /// Does as the operator says; the answer is given when it is durable.
     async fn obey(&mut self, order: Order) -> Result<(), Stopped> {
         let Order { paused, done } = order;
+        self.state.standing.is_pause_untold = false;
         let before = self.set_paused(paused);
         self.store.record_durably(self.queue.take_changes()).await?;
         // Whoever no longer waits has given up on the answer, not on the order.
@@ -126,58 +137,8 @@ impl Group {
         Ok(())
     }
 
-    /// Pauses or resumes, from the next commit on for good; what was before.
-    fn set_paused(&mut self, paused: Option<Paused>) -> Option<Paused> {
-        self.queue.record(paused.clone().map_or(Change::Resume, Change::Pause));
-        self.shown.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&paused);
-        let before = self.gate.set_paused(paused);
-        if before.is_some() {
-            self.queue.renew_blocking(self.now());
-        }
-        before
-    }
-
     fn now(&self) -> Now {
         Now { instant: Instant::now(), wall: self.clock.now() }
-    }
-
-    /// Gives up the oldest deliveries while the sink is over its quota.
-    async fn expire(&mut self) -> Result<(), Stopped> {
-        while self.config.backlog.on_full == OnFull::Expire && self.excess() > 0 {
-            // What is settled counts until that is durable, and must not cost others their place.
-            self.store.record_durably(self.queue.take_changes()).await?;
-            if !self.queue.has_fresh_read() && self.store.has_fresh(self.queue.cursor()) && self.state.fetch.is_none() {
-                let page = self.store.fresh(self.queue.cursor(), PAGE).await?;
-                self.fetched(page);
-            }
-            let expired = self.expire_some(self.excess());
-            if expired == 0 {
-                break;
-            }
-            tracing::warn!(
-                sink = %self.name,
-                expired,
-                "the sink's backlog is over backlog.max_bytes: its oldest deliveries expired"
-            );
-        }
-        Ok(())
-    }
-
-    /// The bytes by which the sink is over its quota.
-    fn excess(&self) -> u64 {
-        self.metrics.pending_bytes.value().saturating_sub(self.config.backlog.max_bytes)
-    }
-
-    /// Gives up deliveries of together about `excess` bytes, in one transaction's bounds, and says how many.
-    fn expire_some(&mut self, mut excess: u64) -> usize {
-        let now = self.now();
-        let mut expired = 0;
-        while excess > 0 && expired < EXPIRE_MAX {
-            let Some(bytes) = self.queue.expire_oldest(now) else { break };
-            excess = excess.saturating_sub(bytes.into());
-            expired += 1;
-        }
-        expired
     }
 
     fn start_attempts(&mut self) {
@@ -254,8 +215,8 @@ impl Group {
     fn settle(&mut self, ended: Ended) {
         let now = self.now();
         self.count(&ended, now);
-        let Ended { seq, number, outcome, .. } = ended;
-        self.note(seq, outcome.failure(), now);
+        let Ended { seq, number, outcome, is_operational, .. } = ended;
+        self.note(seq, is_operational, outcome.failure(), now);
         if let Some(failure) = outcome.failure() {
             self.record_failure(seq, number, failure, now);
         }
@@ -268,7 +229,7 @@ impl Group {
             }
             Verdict::Pause { failure } => {
                 self.queue.wait(seq, false, Duration::ZERO, now);
-                self.pause_as_gone(failure, now);
+                self.pause_as_gone(failure, is_operational, now);
             }
             Verdict::GiveUp { failure } => {
                 tracing::warn!(
@@ -279,41 +240,13 @@ impl Group {
                     detail = failure.detail,
                     "a delivery was given up: it is a dead letter now"
                 );
+                if !is_operational {
+                    let letter = Letter { sequence: seq, cause: failure.cause.as_str(), reason: &failure.detail };
+                    self.notices.dead_letter(&self.name, letter);
+                }
                 let end = End::Dead { cause: failure.cause.as_str(), reason: failure.detail };
                 self.queue.settle(seq, true, end, now);
             }
-        }
-    }
-
-    /// Several attempts may end that way; the first one tells why.
-    fn pause_as_gone(&mut self, failure: Failure, now: Now) {
-        if self.gate.paused().is_some() {
-            return;
-        }
-        tracing::error!(
-            sink = %self.name,
-            detail = failure.detail,
-            "the destination says that it is gone for good (410): the sink is paused and keeps its events; correct the \
-             sink's configuration, or its receiver and then `cspr-relay sinks resume`"
-        );
-        let paused = Paused { since: now.wall, by: PausedBy::Destination, reason: failure.detail };
-        self.set_paused(Some(paused));
-    }
-
-    /// Tells the breaker how an attempt ended, and people if that changed anything.
-    fn note(&mut self, seq: u64, failure: Option<&Failure>, now: Now) {
-        let was_open = self.gate.breaker_is_open();
-        let sign = failure.map_or(Sign::Works, |failure| Sign::of(failure.cause));
-        self.gate.note(seq, sign, now.instant, fastrand::f64());
-        match (was_open, self.gate.breaker_is_open()) {
-            (false, true) => tracing::warn!(
-                sink = %self.name,
-                cause = failure.map(|failure| failure.cause.as_str()),
-                detail = failure.map(|failure| &*failure.detail),
-                "the sink fails for one delivery after the other: its breaker is open, one probe at a time goes through"
-            ),
-            (true, false) => tracing::info!(sink = %self.name, "the sink works again: its breaker is closed"),
-            _ => {}
         }
     }
 

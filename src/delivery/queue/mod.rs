@@ -236,7 +236,7 @@ impl Queue {
     }
 
     /// Gives up the oldest delivery that is not in flight, for want of room; its bytes, or `None` if there is none.
-    pub(super) fn expire_oldest(&mut self, now: Now) -> Option<u32> {
+    pub(super) fn expire_oldest(&mut self, now: Now) -> Option<(u64, u32)> {
         let waiting = self.waiting.keys().find(|seq| !self.in_flight.contains_key(seq)).copied();
         let fresh = self.fresh.front().map(|claimed| claimed.seq);
         let seq = waiting.into_iter().chain(fresh).min()?;
@@ -253,7 +253,7 @@ impl Queue {
                 self.unsettled.remove(&seq);
                 let settlement = Settlement { seq, attempts: 0, body_bytes: bytes, end: End::Expired };
                 self.changes.push(Change::Settle(settlement));
-                return Some(bytes);
+                return Some((seq, bytes));
             }
         } else {
             let entry = self.waiting.get(&seq)?;
@@ -262,7 +262,7 @@ impl Queue {
         };
         let bytes = self.in_flight.get(&work.seq).map(|flight| flight.body_bytes);
         self.settle(work.seq, false, End::Expired, now);
-        bytes
+        Some((work.seq, bytes?))
     }
 
     /// The changes since the last call, with the new lower bound if it moved.

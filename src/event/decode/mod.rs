@@ -49,6 +49,7 @@ pub(crate) fn decode(network: Network, stream: Stream, body: &[u8]) -> Result<De
         Stream::NftTokenActions => {
             nft_token_action(body).and_then(|message| Ok((message.facts(), message.state()?)))?
         }
+        Stream::NftTokenOwnership => return ownership(network, body),
         _ => untyped(stream, body)?,
     };
     let identity = Subject { network, stream, facts: &facts, state: &state }.identity();
@@ -133,17 +134,22 @@ struct Typed<'a, D> {
 }
 
 fn nft_token(body: &[u8]) -> Result<Typed<'_, NftToken<'_>>, Malformed> {
-    let envelope: Envelope<'_, NftToken<'_>> = serde_json::from_slice(body)?;
+    let envelope: Envelope<'_, NftToken<'_>> = serde_json::from_str(text(body)?)?;
     let token_id = required_text("data.token_id", envelope.data.token_id)?;
     required("data.contract_package_hash", &envelope.data.contract_package_hash)?;
     Ok(Typed { extra: extra(envelope.extra)?, token_id, envelope })
 }
 
 fn nft_token_action(body: &[u8]) -> Result<Typed<'_, NftTokenAction<'_>>, Malformed> {
-    let envelope: Envelope<'_, NftTokenAction<'_>> = serde_json::from_slice(body)?;
+    let envelope: Envelope<'_, NftTokenAction<'_>> = serde_json::from_str(text(body)?)?;
     let token_id = required_text("data.token_id", envelope.data.token_id)?;
     required("data.contract_package_hash", &envelope.data.contract_package_hash)?;
     Ok(Typed { extra: extra(envelope.extra)?, token_id, envelope })
+}
+
+/// Checked as a whole: that is a fraction of checking each of its strings.
+fn text(body: &[u8]) -> Result<&str, Malformed> {
+    std::str::from_utf8(body).map_err(|error| Malformed { reason: error.to_string() })
 }
 
 impl Typed<'_, NftToken<'_>> {
@@ -264,8 +270,31 @@ pub(crate) fn from_base64(json: &str) -> Option<Box<RawValue>> {
     inner.get().starts_with(['{', '[']).then_some(inner)
 }
 
+/// A change of ownership, which the relay itself has told. Numbers of tokens recur, so it bears a revision, by which it
+/// is one of a kind; without one it is a message as any other.
+fn ownership(network: Network, body: &[u8]) -> Result<Decoded, Malformed> {
+    #[derive(Deserialize)]
+    struct Revised {
+        extra: Option<Revision>,
+    }
+    #[derive(Deserialize)]
+    struct Revision {
+        revision: Option<String>,
+    }
+    let stream = Stream::NftTokenOwnership;
+    let (facts, untyped) = untyped(stream, body)?;
+    let revised: Option<Revised> = serde_json::from_slice(body).ok();
+    let Some(revision) = revised.and_then(|message| message.extra?.revision) else {
+        let identity = Subject { network, stream, facts: &facts, state: &untyped }.identity();
+        return Ok(Decoded { facts, identity, state: untyped });
+    };
+    let state = serde_json::json!({ "owner_hash": facts.owner, "revision": revision }).to_string().into_bytes();
+    let identity = Subject { network, stream, facts: &facts, state: &state }.identity();
+    Ok(Decoded { facts, identity: Identity { has_deploy: true, ..identity }, state })
+}
+
 fn untyped(stream: Stream, body: &[u8]) -> Result<(Facts, Vec<u8>), Malformed> {
-    let message: Value = serde_json::from_slice(body)?;
+    let message: Value = serde_json::from_str(text(body)?)?;
     let Some(action) = message.get("action").and_then(Value::as_str) else {
         return Err(missing("action"));
     };

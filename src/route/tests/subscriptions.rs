@@ -132,3 +132,27 @@ fn one_route_without_packages_opens_the_stream() {
     ];
     assert_eq!(sizes(&routes, PushDown::Packages), [(0, 0), (1, 0)]);
 }
+
+#[test]
+fn ownership_is_watched_by_the_actions_of_its_packages() {
+    let whales = of(Stream::NftTokenOwnership, packages(2));
+    assert_eq!(watched(std::slice::from_ref(&whales)).len(), 2);
+    let by_owner = of(Stream::NftTokenActions, vec![Condition::OneOf(Key::Owner, hashes(3)), packages(5).remove(0)]);
+    let all = of(Stream::NftTokenActions, Vec::new());
+    // (other routes, packages and owners of the connections for actions)
+    let table = [(vec![], (2, 0)), (vec![by_owner], (5, 0)), (vec![all], (0, 0))];
+    for (others, expected) in table {
+        let routes: Vec<RouteConfig> = others.into_iter().chain([whales.clone()]).collect();
+        assert_eq!(sizes(&routes, PushDown::PackagesAndOwners), [expected], "every action of a watched package counts");
+        let router = Router::new(&routes);
+        assert!(router.watches(&format!("{:064x}", 1)) && !router.watches(&format!("{:064x}", 4)));
+    }
+    let told: Vec<String> = plans(&[whales], PushDown::Packages).iter().map(ToString::to_string).collect();
+    assert_eq!(
+        told,
+        [
+            "subscribes to nft-token-actions for 2 packages, because every route names its packages",
+            "makes nft-token-ownership of 2 packages, by nft-token-actions and the REST API"
+        ]
+    );
+}

@@ -4,7 +4,7 @@ use lapin::ErrorKind;
 use lapin::message::BasicReturnMessage;
 use lapin::protocol::AMQPError;
 
-use super::message::Message;
+use super::message::Target;
 use crate::sink::{Cause, Failure, Outcome, escape};
 
 /// Codes of AMQP 0.9.1 that say what to do about them.
@@ -56,9 +56,9 @@ fn refusal(error: &AMQPError) -> String {
 }
 
 /// A message that the broker gave back because no queue wants it.
-pub(super) fn returned(returned: &BasicReturnMessage, message: &Message<'_>) -> Outcome {
-    let (exchange, routing_key) = (exchange(&message.exchange), escape(message.routing_key.as_bytes()));
-    let what_to_do = match &*message.exchange {
+pub(super) fn returned(returned: &BasicReturnMessage, target: &Target<'_>) -> Outcome {
+    let (exchange, routing_key) = (exchange(&target.exchange), escape(target.routing_key.as_bytes()));
+    let what_to_do = match &*target.exchange {
         "" => "declare a queue of that name".to_owned(),
         _ => format!("bind a queue to it for that key (or give {exchange} an alternate exchange)"),
     };
@@ -70,8 +70,8 @@ pub(super) fn returned(returned: &BasicReturnMessage, message: &Message<'_>) -> 
 }
 
 /// The broker could not take it: a full queue that rejects, or a queue whose node is in trouble.
-pub(super) fn nacked(message: &Message<'_>) -> Outcome {
-    let (exchange, routing_key) = (exchange(&message.exchange), escape(message.routing_key.as_bytes()));
+pub(super) fn nacked(target: &Target<'_>) -> Outcome {
+    let (exchange, routing_key) = (exchange(&target.exchange), escape(target.routing_key.as_bytes()));
     let detail = format!(
         "the broker refused it (nack): a queue behind {exchange} with routing key `{routing_key}` is full or unavailable"
     );

@@ -21,10 +21,16 @@ const APPLICATION: &str = "cspr-relay";
 /// Ready to be published.
 #[derive(Debug)]
 pub(super) struct Message<'a> {
-    pub(super) exchange: Cow<'a, str>,
-    pub(super) routing_key: Cow<'a, str>,
+    pub(super) target: Target<'a>,
     pub(super) properties: BasicProperties,
     pub(super) body: Bytes,
+}
+
+/// Where a message goes.
+#[derive(Debug)]
+pub(super) struct Target<'a> {
+    pub(super) exchange: Cow<'a, str>,
+    pub(super) routing_key: Cow<'a, str>,
 }
 
 /// How a sink makes its messages.
@@ -42,9 +48,9 @@ impl Form {
     pub(super) fn message<'a>(&'a self, delivery: &'a Delivery) -> Result<Message<'a>, Failure> {
         let wire::Message { body, content_type, headers } = self.encoder.encode(delivery)?;
         let headers = self.headers(delivery, &headers)?;
+        let (exchange, routing_key) = (exchange(&self.exchange, delivery)?, routing_key(&self.routing_key, delivery)?);
         Ok(Message {
-            exchange: exchange(&self.exchange, delivery)?,
-            routing_key: routing_key(&self.routing_key, delivery)?,
+            target: Target { exchange, routing_key },
             properties: properties(delivery, content_type, headers),
             body,
         })

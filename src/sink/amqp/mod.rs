@@ -91,7 +91,7 @@ impl Amqp {
         if let Err(reason) = unblocked(&live, deadline).await {
             return blocked(&live, &reason);
         }
-        match timeout_at(deadline, publish(&live, &message)).await {
+        match timeout_at(deadline, publish(&live, message)).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(error)) => failure::outcome(&error),
             Err(_) => self.unconfirmed(&live, start),
@@ -126,22 +126,19 @@ async fn unblocked(live: &Live, deadline: Instant) -> Result<(), String> {
 }
 
 /// Not cancel-safe: given up, the message may or may not be at the broker, and its channel is closed.
-async fn publish(live: &Live, message: &Message<'_>) -> lapin::Result<Outcome> {
+async fn publish(live: &Live, message: Message<'_>) -> lapin::Result<Outcome> {
     let slot = live.slot().await?;
     let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
-    let (exchange, routing_key) = (&*message.exchange, &*message.routing_key);
-    let properties = message.properties.clone();
-    let confirm = slot
-        .channel
-        .basic_publish(exchange.into(), routing_key.into(), options, &message.body, properties)
-        .await?
-        .await?;
+    let Message { target, properties, body } = message;
+    let (exchange, routing_key) = (&*target.exchange, &*target.routing_key);
+    let published = slot.channel.basic_publish(exchange.into(), routing_key.into(), options, &body, properties);
+    let confirm = published.await?.await?;
     slot.finish();
     Ok(match confirm {
         Confirmation::Ack(None) => Outcome::Delivered { status: None },
-        Confirmation::Ack(Some(returned)) | Confirmation::Nack(Some(returned)) => failure::returned(&returned, message),
+        Confirmation::Ack(Some(returned)) | Confirmation::Nack(Some(returned)) => failure::returned(&returned, &target),
         // A channel in confirm mode gives no `NotRequested`; if it did, nothing would be known to be delivered.
-        Confirmation::Nack(None) | Confirmation::NotRequested => failure::nacked(message),
+        Confirmation::Nack(None) | Confirmation::NotRequested => failure::nacked(&target),
     })
 }
 

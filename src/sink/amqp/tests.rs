@@ -29,7 +29,7 @@ fn a_message_carries_the_facts_of_its_event() {
         delivery("119"),
     );
     let message = form.message(&delivery).unwrap();
-    assert_eq!((&*message.exchange, &*message.routing_key), ("casper.nft", "nft.created"));
+    assert_eq!((&*message.target.exchange, &*message.target.routing_key), ("casper.nft", "nft.created"));
     assert_eq!(message.body, delivery.event.body);
     let properties = &message.properties;
     let short = |text: &Option<lapin::types::ShortString>| text.as_ref().unwrap().to_string();

@@ -13,7 +13,7 @@ use tokio::runtime::Handle;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 
-use super::context::{Context, Reports, Trouble};
+use super::context::{Context, Label, Reports, Trouble};
 use super::oauth::Tokens;
 use super::producers::Kind;
 use super::record::Record;
@@ -47,6 +47,7 @@ impl Client {
     /// Blocks for some milliseconds, since files are read and threads started; connects in the background.
     pub(super) fn start(
         connection: &KafkaConnection,
+        label: Arc<Label>,
         kind: Kind,
         tokens: Option<Arc<Tokens>>,
         runtime: Handle,
@@ -58,7 +59,7 @@ impl Client {
         if kind == Kind::Single {
             config.set("batch.num.messages", "1");
         }
-        let reports = Arc::new(Reports::new(connection));
+        let reports = Arc::new(Reports::new(connection, label));
         let context = Context { reports: Arc::clone(&reports), tokens, runtime: runtime.clone() };
         let producer = config.create_with_context(context).map_err(|error| match error {
             KafkaError::ClientCreation(reason) => format!("librdkafka says: {}", reports.without_secrets(&reason)),

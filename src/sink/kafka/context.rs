@@ -29,13 +29,22 @@ pub(super) struct Context {
     pub(super) runtime: Handle,
 }
 
+/// Whose client it is, as logs say it: the sink's, or that of a connection that several share.
+pub(super) struct Label {
+    pub(super) sink: Option<Box<str>>,
+    pub(super) connection: Option<String>,
+    pub(super) brokers: String,
+}
+
 /// What a producer complained of.
 pub(super) struct Reports {
-    brokers: String,
+    label: Arc<Label>,
     secrets: Vec<SecretString>,
     last: Mutex<Option<Trouble>>,
-    /// Since a record was confirmed.
+    /// Since a record was confirmed; at the start nothing was.
     is_troubled: AtomicBool,
+    /// A complaint was logged since then, or nothing yet.
+    is_untold: AtomicBool,
     logged: Mutex<Option<(RDKafkaErrorCode, Instant)>>,
 }
 
@@ -55,13 +64,14 @@ impl Trouble {
 }
 
 impl Reports {
-    pub(super) fn new(connection: &KafkaConnection) -> Self {
+    pub(super) fn new(connection: &KafkaConnection, label: Arc<Label>) -> Self {
         let secrets = connection.secrets().filter(|secret| secret.expose_secret().len() >= SECRET_BYTES_MIN);
         Self {
-            brokers: connection.brokers.join(","),
+            label,
             secrets: secrets.collect(),
             last: Mutex::default(),
-            is_troubled: AtomicBool::default(),
+            is_troubled: true.into(),
+            is_untold: true.into(),
             logged: Mutex::default(),
         }
     }
@@ -77,6 +87,10 @@ impl Reports {
     pub(super) fn confirmed(&self) {
         if self.is_troubled.load(Ordering::Relaxed) {
             self.is_troubled.store(false, Ordering::Relaxed);
+            if self.is_untold.swap(false, Ordering::Relaxed) {
+                let Label { sink, connection, brokers } = &*self.label;
+                tracing::info!(sink, connection, broker = brokers, "connected to the cluster: it confirms records");
+            }
         }
     }
 
@@ -100,12 +114,14 @@ impl Reports {
     fn log(&self, code: RDKafkaErrorCode, reason: &str) {
         let mut logged = self.logged.lock().unwrap_or_else(PoisonError::into_inner);
         let is_summary = |last| last == code || code == RDKafkaErrorCode::AllBrokersDown;
+        let Label { sink, connection, brokers } = &*self.label;
         let is_known = logged.is_some_and(|(last, at)| is_summary(last) && at.elapsed() < COMPLAINT_EVERY);
         if is_known {
-            tracing::debug!(brokers = self.brokers, reason, "the Kafka client still has trouble");
+            tracing::debug!(sink, connection, broker = brokers, reason, "the Kafka client still has trouble");
         } else {
             *logged = Some((code, Instant::now()));
-            tracing::warn!(brokers = self.brokers, reason, "the Kafka client has trouble, and tries again");
+            self.is_untold.store(true, Ordering::Relaxed);
+            tracing::warn!(sink, connection, broker = brokers, reason, "the Kafka client has trouble, and tries again");
         }
     }
 }

@@ -63,11 +63,11 @@ impl Kafka {
         clock: &Clock,
     ) -> anyhow::Result<Self> {
         Ok(Self {
+            producers: producers.of(&encoder.sink, &config.connection, clock)?,
             encoder,
             topic: config.topic.clone(),
             key: config.key.clone(),
             headers: config.headers.clone(),
-            producers: producers.of(&config.connection, clock)?,
         })
     }
 
@@ -111,8 +111,8 @@ impl Kafka {
             code,
             &Subject {
                 topic: &record.topic,
-                brokers: &connection.brokers.join(","),
-                bytes: record.body.len(),
+                brokers: &self.producers.label().brokers,
+                bytes: record.body().len(),
                 timeout: connection.timeout,
                 trouble,
                 finding,

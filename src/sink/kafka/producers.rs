@@ -8,6 +8,7 @@ use tokio::runtime::Handle;
 use tokio::time::Instant;
 
 use super::client::Client;
+use super::context::Label;
 use super::oauth::Tokens;
 use crate::clock::Clock;
 use crate::config::KafkaConnection;
@@ -20,13 +21,19 @@ const SETTINGS_CHECKED_EVERY: Duration = Duration::from_secs(5);
 pub(crate) struct Producers(Vec<(Arc<KafkaConnection>, Weak<Shared>)>);
 
 impl Producers {
-    pub(super) fn of(&mut self, connection: &Arc<KafkaConnection>, clock: &Clock) -> anyhow::Result<Arc<Shared>> {
+    /// For a sink of that name.
+    pub(super) fn of(
+        &mut self,
+        sink: &str,
+        connection: &Arc<KafkaConnection>,
+        clock: &Clock,
+    ) -> anyhow::Result<Arc<Shared>> {
         self.0.retain(|(_, shared)| shared.strong_count() > 0);
         let known = self.0.iter().find(|(known, _)| Arc::ptr_eq(known, connection));
         if let Some(shared) = known.and_then(|(_, shared)| shared.upgrade()) {
             return Ok(shared);
         }
-        let shared = Arc::new(Shared::new(Arc::clone(connection), clock)?);
+        let shared = Arc::new(Shared::new(sink, Arc::clone(connection), clock)?);
         self.0.push((Arc::clone(connection), Arc::downgrade(&shared)));
         Ok(shared)
     }
@@ -44,6 +51,7 @@ pub(super) enum Kind {
 /// The producers of one connection.
 pub(super) struct Shared {
     connection: Arc<KafkaConnection>,
+    label: Arc<Label>,
     tokens: Option<Arc<Tokens>>,
     batched: Slot,
     single: Slot,
@@ -62,13 +70,22 @@ struct Current {
 }
 
 impl Shared {
-    fn new(connection: Arc<KafkaConnection>, clock: &Clock) -> anyhow::Result<Self> {
+    fn new(sink: &str, connection: Arc<KafkaConnection>, clock: &Clock) -> anyhow::Result<Self> {
         let tokens = connection.oauth.as_ref().map(|oauth| Tokens::new(oauth, clock).map(Arc::new)).transpose()?;
-        Ok(Self { connection, tokens, batched: Slot::default(), single: Slot::default() })
+        let label = Arc::new(Label {
+            sink: connection.name.is_none().then(|| sink.into()),
+            connection: connection.name.clone(),
+            brokers: connection.brokers.join(","),
+        });
+        Ok(Self { connection, label, tokens, batched: Slot::default(), single: Slot::default() })
     }
 
     pub(super) fn connection(&self) -> &KafkaConnection {
         &self.connection
+    }
+
+    pub(super) fn label(&self) -> &Label {
+        &self.label
     }
 
     /// The producer to use now. The error says in one line why there is none.
@@ -77,16 +94,16 @@ impl Shared {
             tokens.keep_fresh().await?;
         }
         let slot = self.slot(kind);
-        if let Some(client) = slot.current(&self.connection) {
+        if let Some(client) = slot.current(&self.connection, &self.label) {
             return Ok(client);
         }
         let _only_one = slot.making.lock().await;
-        if let Some(client) = slot.current(&self.connection) {
+        if let Some(client) = slot.current(&self.connection, &self.label) {
             return Ok(client);
         }
-        let (connection, tokens) = (Arc::clone(&self.connection), self.tokens.clone());
+        let (connection, label, tokens) = (Arc::clone(&self.connection), Arc::clone(&self.label), self.tokens.clone());
         let runtime = Handle::current();
-        let start = move || Client::start(&connection, kind, tokens, runtime);
+        let start = move || Client::start(&connection, label, kind, tokens, runtime);
         let client =
             tokio::task::spawn_blocking(start).await.map_err(|_panic| "making a producer failed".to_owned())?;
         let client = Arc::new(client?);
@@ -103,8 +120,14 @@ impl Shared {
             None => return,
         };
         if self.slot(kind).take(client) {
-            let brokers = self.connection.brokers.join(",");
-            tracing::warn!(brokers, reason, "the Kafka producer is replaced; what it had not delivered goes again");
+            let Label { sink, connection, brokers } = &*self.label;
+            tracing::warn!(
+                sink,
+                connection,
+                broker = brokers,
+                reason,
+                "the Kafka producer is replaced; what it had not delivered goes again"
+            );
             client.purge();
         }
     }
@@ -119,13 +142,14 @@ impl Shared {
 
 impl Slot {
     /// None if there is none yet, or none that has the credentials of now. One that is put aside finishes what it has.
-    fn current(&self, connection: &KafkaConnection) -> Option<Arc<Client>> {
+    fn current(&self, connection: &KafkaConnection, label: &Label) -> Option<Arc<Client>> {
         let mut slot = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         let current = slot.as_mut()?;
         if current.checked_at.elapsed() >= SETTINGS_CHECKED_EVERY {
             current.checked_at = Instant::now();
             if current.client.is_outdated(connection) {
-                tracing::info!(brokers = connection.brokers.join(","), "the credentials of a Kafka connection changed");
+                let Label { sink, connection, brokers } = label;
+                tracing::info!(sink, connection, broker = brokers, "the credentials of a Kafka connection changed");
                 *slot = None;
                 return None;
             }

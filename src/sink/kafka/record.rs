@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 
-use bytes::Bytes;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::FutureRecord;
 use secrecy::ExposeSecret;
@@ -10,14 +9,17 @@ use secrecy::ExposeSecret;
 use super::Kafka;
 use crate::config::{HeaderText, TOPIC_BYTES_MAX, Template, is_legal_in_topics};
 use crate::event::{Delivery, Event};
-use crate::sink::{Failure, wire};
+use crate::sink::Failure;
+use crate::sink::wire::{self, Message};
 
 /// A record, before it is copied into the producer's queue.
 pub(super) struct Record<'a> {
     pub(super) topic: Cow<'a, str>,
     key: Option<Cow<'a, str>>,
-    pub(super) body: Bytes,
-    headers: OwnedHeaders,
+    id: String,
+    message: Message<'a>,
+    /// The operator's own headers.
+    headers: Vec<(&'a str, Cow<'a, str>)>,
     timestamp_ms: i64,
 }
 
@@ -27,39 +29,43 @@ impl<'a> Record<'a> {
         let topic = topic(&sink.topic, delivery)?;
         let key = key(sink.key.as_ref(), delivery)?;
         let message = sink.encoder.encode(delivery)?;
-        let ours = message.headers.len() + 2;
-        let mut headers = OwnedHeaders::new_with_capacity(ours + sink.headers.len())
-            .insert(header("cspr-relay-id", &delivery.event.id.to_string()))
-            .insert(header("content-type", message.content_type));
-        for (name, value) in &message.headers {
-            headers = headers.insert(header(name, value));
-        }
-        for (name, value) in &sink.headers {
-            headers = match value {
-                HeaderText::Fixed(text) => headers.insert(header(name, text.current().expose_secret())),
-                HeaderText::Template(template) => {
-                    headers.insert(header(name, &wire::render_header(template, delivery)?))
-                }
-            };
-        }
-        Ok(Self { topic, key, body: message.body, headers, timestamp_ms: timestamp_ms(&delivery.event) })
+        let own = sink.headers.iter().map(|(name, value)| Ok((name.as_str(), own_header(value, delivery)?)));
+        let headers = own.collect::<Result<_, Failure>>()?;
+        let (id, timestamp_ms) = (delivery.event.id.to_string(), timestamp_ms(&delivery.event));
+        Ok(Self { topic, key, id, message, headers, timestamp_ms })
     }
 
-    /// The same in librdkafka's form.
+    pub(super) fn body(&self) -> &[u8] {
+        &self.message.body
+    }
+
+    /// The same in librdkafka's form, whose headers are many small allocations: made once for each sending.
     pub(super) fn to_future(&self) -> FutureRecord<'_, str, [u8]> {
-        let record = FutureRecord::to(&self.topic)
-            .payload(&self.body[..])
-            .headers(self.headers.clone())
-            .timestamp(self.timestamp_ms);
+        let record =
+            FutureRecord::to(&self.topic).payload(self.body()).headers(self.all_headers()).timestamp(self.timestamp_ms);
         match &self.key {
             Some(key) => record.key(key),
             None => record,
         }
     }
+
+    fn all_headers(&self) -> OwnedHeaders {
+        let first = [("cspr-relay-id", self.id.as_str()), ("content-type", self.message.content_type)];
+        let facts = self.message.headers.iter().map(|(name, value)| (*name, &**value));
+        let own = self.headers.iter().map(|(name, value)| (*name, &**value));
+        let count = first.len() + self.message.headers.len() + self.headers.len();
+        let all = first.into_iter().chain(facts).chain(own);
+        all.fold(OwnedHeaders::new_with_capacity(count), |headers, (key, value)| {
+            headers.insert(Header { key, value: Some(value) })
+        })
+    }
 }
 
-fn header<'a>(key: &'a str, value: &'a str) -> Header<'a, &'a str> {
-    Header { key, value: Some(value) }
+fn own_header<'a>(value: &'a HeaderText, delivery: &'a Delivery) -> Result<Cow<'a, str>, Failure> {
+    match value {
+        HeaderText::Fixed(text) => Ok(text.current().expose_secret().to_owned().into()),
+        HeaderText::Template(template) => wire::render_header(template, delivery),
+    }
 }
 
 /// The topic that a template names for a delivery.

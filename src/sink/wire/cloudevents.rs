@@ -13,7 +13,7 @@ use serde::Serializer;
 use serde_json::value::RawValue;
 
 use super::VALUE_BYTES_MAX;
-use crate::event::Event;
+use crate::event::{Event, Stream};
 
 /// How an attribute is called, in JSON and in the headers of each transport.
 #[derive(Debug)]
@@ -76,9 +76,17 @@ fn required(event: &Event) -> [Attribute<'_>; 4] {
     [
         (&SPEC_VERSION, "1.0".into()),
         (&ID, event.id.to_string().into()),
-        (&SOURCE, format!("{}/{stream}", event.network.streaming_address()).into()),
+        (&SOURCE, source(event).into()),
         (&TYPE, format!("cloud.cspr.{stream}.{}", allowed(&event.facts.action)).into()),
     ]
+}
+
+/// Where CSPR.cloud has the stream, also behind a proxy. The relay's own streams have no address.
+fn source(event: &Event) -> String {
+    match event.stream.is_our_own() {
+        true => format!("cspr-relay:{}", event.network),
+        false => format!("{}/{}", event.network.streaming_address(), event.stream),
+    }
 }
 
 fn optional(event: &Event) -> impl Iterator<Item = Attribute<'_>> {
@@ -93,10 +101,11 @@ fn optional(event: &Event) -> impl Iterator<Item = Attribute<'_>> {
     optional.into_iter().filter_map(|(names, value)| Some((names, value?)))
 }
 
-/// What the event is about: a token, or else a contract package.
+/// What the event is about: a token, an owner's holding, or else a contract package.
 fn subject(event: &Event) -> Option<Cow<'_, str>> {
     let package = allowed(event.facts.contract_package.as_deref().filter(|package| !package.is_empty())?);
-    match event.facts.token_id.as_deref() {
+    let holder = event.facts.owner.as_deref().filter(|_| event.stream == Stream::NftTokenOwnership);
+    match event.facts.token_id.as_deref().or(holder) {
         None | Some("") => Some(package),
         Some(token) => Some(format!("{package}/{}", allowed(token)).into()),
     }

@@ -12,8 +12,8 @@ mod template;
 mod tests;
 
 use std::borrow::Cow;
-use std::fmt::Write;
 
+use data_encoding::HEXLOWER;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use sha2::{Digest, Sha256};
 
@@ -72,18 +72,11 @@ pub(crate) fn traceparent(sink: &str, delivery: &Delivery) -> String {
     let digest = Sha256::new().chain_update(sink).chain_update(delivery.attempt.to_be_bytes()).finalize();
     let mut text = String::with_capacity(55);
     text.push_str("00-");
-    push_hex(&mut text, delivery.event.id.0.iter());
+    HEXLOWER.encode_append(&delivery.event.id.0, &mut text);
     text.push('-');
-    push_hex(&mut text, digest.iter().take(8));
+    HEXLOWER.encode_append(digest.first_chunk::<8>().unwrap_or(&[0; 8]), &mut text);
     text.push_str("-01");
     text
-}
-
-fn push_hex<'a>(text: &mut String, bytes: impl Iterator<Item = &'a u8>) {
-    for byte in bytes {
-        // Writing into a string cannot fail.
-        let _infallible = write!(text, "{byte:02x}");
-    }
 }
 
 fn routes(delivery: &Delivery) -> Cow<'_, str> {

@@ -14,6 +14,7 @@ use crate::emulator::{BadKey, Closing, Emulator, Fault, Refusal, Settings};
 use crate::event::{Network, Stream};
 use crate::lifecycle::Lifecycle;
 use crate::metrics::Metrics;
+use crate::notices::Notices;
 use crate::source::link::Common;
 use crate::source::retry::Pace;
 use crate::source::{Message, Source};
@@ -61,7 +62,7 @@ async fn rig(settings: Settings, adjust: impl FnOnce(&mut SourceConfig)) -> Rig 
     adjust(&mut config);
     let (sender, messages) = mpsc::channel(64);
     let metrics = Metrics::new([]);
-    let common = Common::build(config, pace(), sender, Arc::clone(&metrics)).unwrap();
+    let common = Common::build(config, pace(), sender, Arc::clone(&metrics), Notices::default()).unwrap();
     let packages = vec!["AB".to_owned(), "cd".to_owned()];
     let subscription = Subscription { stream: Stream::NftTokens, contract_packages: packages, owners: vec![] };
     let source = Source::connect_with(common, &lifecycle, vec![subscription]).unwrap();

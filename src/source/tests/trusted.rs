@@ -18,6 +18,7 @@ use crate::emulator::{Emulator, Settings};
 use crate::event::{Network, Stream};
 use crate::lifecycle::Lifecycle;
 use crate::metrics::Metrics;
+use crate::notices::Notices;
 use crate::source::Source;
 use crate::source::tls::connector;
 
@@ -75,7 +76,9 @@ async fn an_authority_of_ca_file_is_trusted() {
     let (sender, mut messages) = mpsc::channel(8);
     let subscription = Subscription { stream: Stream::NftTokens, contract_packages: vec![], owners: vec![] };
     let config = config(front, Some(&ca_file));
-    let _source = Source::connect(&lifecycle, config, vec![subscription], sender, Metrics::new([])).unwrap();
+    let _source =
+        Source::connect(&lifecycle, config, vec![subscription], sender, (Metrics::new([]), Notices::default()))
+            .unwrap();
     emulator.attended().await;
     emulator.send(Stream::NftTokens, r#"{"data":{}}"#).await;
     assert_eq!(&messages.recv().await.unwrap().bytes[..], br#"{"data":{}}"#);

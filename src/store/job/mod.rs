@@ -10,6 +10,7 @@
 
 mod door;
 mod order;
+mod parked;
 mod row;
 mod step;
 mod superseded;

@@ -2,16 +2,14 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::parked::Parked;
 use super::{Counts, Job, JobState, Order, Page};
 use crate::clock::Timestamp;
+use crate::store::Claimed;
 use crate::store::dead::DeadLetter;
 use crate::store::format::{Damaged, Decoder, Table, open, seal};
-use crate::store::reader::Claimed;
 use crate::store::transaction::DELIVERED;
 use crate::store::{Replay, SinkId, Waiting};
-
-/// Rows of a parked queue that go in one step.
-const PARKED_MAX: u64 = 1024;
 
 /// What a job wants done in the next commit: a page, or only its own row written.
 #[derive(Clone, Debug)]
@@ -191,7 +189,7 @@ impl Step {
         }
         job.cursor = self.page.cursor;
         let ended = match &job.order {
-            Order::DropParked { sink } => Parked { connection, served }.drop_some(sink, &mut job.counts)?,
+            Order::DropParked { sink } => Parked { connection, now, served }.drop_some(sink, &mut job.counts)?,
             _ => self.page.is_last.then_some(JobState::Done),
         };
         if let Some(state) = ended {
@@ -236,51 +234,6 @@ impl Candidate {
         connection.prepare_cached(sql)?.execute(params![self.sink.0, self.seq, row])?;
         Ok(Replay { waiting, claimed: self.claimed.clone() })
     }
-}
-
-/// The queues of sinks that are not configured.
-struct Parked<'a> {
-    connection: &'a Connection,
-    served: &'a [SinkId],
-}
-
-impl Parked<'_> {
-    /// Removes a part of a queue; how the job ends, if that was the last of it. Dead letters stay, those that were being
-    /// replayed included.
-    fn drop_some(&self, name: &str, counts: &mut Counts) -> rusqlite::Result<Option<JobState>> {
-        let find = "SELECT number FROM name WHERE kind = 1 AND text = ?1";
-        let found = self.connection.prepare_cached(find)?.query_row([name], |row| row.get(0)).optional()?;
-        match found {
-            Some(sink) if self.served.contains(&SinkId(sink)) => {
-                Ok(Some(JobState::Failed("the sink is configured again: its deliveries are on their way".to_owned())))
-            }
-            Some(sink) => Ok(drop_rows(self.connection, sink, counts)?.then_some(JobState::Done)),
-            None => Ok(Some(JobState::Done)),
-        }
-    }
-}
-
-/// True if nothing is left.
-fn drop_rows(connection: &Connection, sink: u32, counts: &mut Counts) -> rusqlite::Result<bool> {
-    let attempts = "DELETE FROM attempt WHERE sink = ?1
-                    AND seq IN (SELECT seq FROM waiting WHERE sink = ?1 ORDER BY seq LIMIT ?2)
-                    AND NOT EXISTS (SELECT 1 FROM dead WHERE dead.sink = ?1 AND dead.seq = attempt.seq)";
-    connection.prepare_cached(attempts)?.execute(params![sink, PARKED_MAX])?;
-    for table in ["held", "waiting"] {
-        let sql = format!(
-            "DELETE FROM {table} WHERE sink = ?1
-             AND seq IN (SELECT seq FROM {table} WHERE sink = ?1 ORDER BY seq LIMIT ?2)"
-        );
-        let gone = connection.prepare_cached(&sql)?.execute(params![sink, PARKED_MAX])? as u64;
-        counts.seen += gone;
-        if gone == PARKED_MAX {
-            return Ok(false);
-        }
-    }
-    // What was never tried has no rows of its own: it is pending by lying beyond the lower bound.
-    let tail = "UPDATE cursor SET low = max(low, (SELECT coalesce(max(seq), 0) FROM event)) WHERE sink = ?1";
-    connection.prepare_cached(tail)?.execute([sink])?;
-    Ok(true)
 }
 
 impl Order {

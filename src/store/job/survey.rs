@@ -13,10 +13,11 @@ use super::step::{Candidate, Judge};
 use super::superseded::Superseded;
 use super::{Counts, Cursor, EventChoice, Job, LetterChoice, Order, QuarantineChoice};
 use crate::event::{self, Stream};
+use crate::store::Claimed;
 use crate::store::dead::DeadLetter;
 use crate::store::error::OpenError;
 use crate::store::format::{Batch, Damaged, Decoder, Record, Table, open, open_body};
-use crate::store::reader::{Claimed, Facts};
+use crate::store::reader::Facts;
 use crate::store::{SinkId, schema};
 
 /// Rows looked at for one page, and the bytes of messages in it.
@@ -262,7 +263,7 @@ impl Survey {
         if look.choice.needs_facts() && !look.choice.means_facts(event.as_ref().ok().map(|event| &event.facts)) {
             return Ok(None);
         }
-        let is_named = record.targets.iter().any(|target| target.sink == look.sink);
+        let is_named = record.names(look.sink);
         let (sink, lane, body_bytes) = (look.sink, record.lane, record.body_bytes);
         let claimed = self.claimed(seq, sink, record, event)?;
         Ok(Some(Candidate { sink, seq, lane, body_bytes, is_named, is_superseded: false, claimed }))

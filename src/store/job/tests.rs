@@ -256,7 +256,10 @@ async fn parked_deliveries_are_dropped_unless_the_sink_is_back() {
     assert_eq!((joined.found.waiting.len(), joined.found.held.len(), joined.found.low), (0, 0, 6));
     assert_eq!(count(&fixture, letters(LetterChoice::default())).done, 4, "dead letters are another matter");
     assert_eq!(count(&fixture, events("a", false)).done, 6, "and all of it can be replayed");
+    drop(joined);
     fixture.close().await;
+    let report = crate::store::verify(directory.path()).unwrap();
+    assert!(report.is_whole() && !report.pending.contains_key("a"), "{report:?}");
 }
 
 #[tokio::test]

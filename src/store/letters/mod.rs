@@ -73,10 +73,7 @@ pub(crate) fn dead_letters(directory: &Path) -> Result<DeadLetters, OpenError> {
 
 impl DeadLetters {
     pub(super) fn open(directory: &Path) -> Result<Self, OpenError> {
-        if !directory.join(schema::FILE).exists() {
-            return Err(OpenError::Missing { path: directory.to_owned() });
-        }
-        Ok(Self { connection: schema::open_reader(directory)? })
+        Ok(Self { connection: schema::open_to_look(directory)? })
     }
 
     /// Calls `visit` with every letter that `filter` means, oldest first, until it says no.

@@ -19,7 +19,9 @@ mod search;
 #[cfg(test)]
 mod tests;
 
-use rusqlite::{Connection, params};
+use std::collections::HashSet;
+
+use rusqlite::{Connection, OptionalExtension, params};
 
 use super::format::{Batch, Damaged, Keys, Table, open, seal};
 use crate::event::EventId;
@@ -149,11 +151,7 @@ fn cut(kind: Kind, first: u64, mut entries: Vec<Entry>) -> Vec<Row> {
 
 /// The sequence numbers that a row has for a head, ascending.
 fn seqs(kind: Kind, first: u64, head: u64, row: &[u8]) -> Result<Vec<u64>, Damaged> {
-    let payload = open(Table::Lookup, &[kind as u64, first, bucket(head)], row)?;
-    let (entries, rest) = payload.as_chunks::<ENTRY_BYTES>();
-    if !rest.is_empty() {
-        return Err(Damaged);
-    }
+    let entries = entries(kind, first, bucket(head), row)?;
     let (_, from) = entries.split_at(entries.partition_point(|bytes| entry(*bytes).0 < head));
     let own = from.iter().map(|bytes| entry(*bytes)).take_while(|(key, _)| *key == head);
     Ok(own.map(|(_, offset)| first + u64::from(offset)).collect())
@@ -161,6 +159,35 @@ fn seqs(kind: Kind, first: u64, head: u64, row: &[u8]) -> Result<Vec<u64>, Damag
 
 fn entry([a, b, c, d, e, f, g, h, x, y]: [u8; ENTRY_BYTES]) -> Entry {
     (u64::from_be_bytes([a, b, c, d, e, f, g, h]), u16::from_be_bytes([x, y]))
+}
+
+/// The first numbers of the ranges that have an index.
+pub(super) fn indexed(connection: &Connection) -> rusqlite::Result<Vec<u64>> {
+    let end = indexed_end(connection)?;
+    let mut statement = connection.prepare("SELECT DISTINCT first FROM lookup WHERE first < ?1 ORDER BY first")?;
+    statement.query_map([end], |row| row.get(0))?.collect()
+}
+
+/// How many keys of events that are still known an index lacks.
+pub(super) fn misses(connection: &Connection, first: u64) -> rusqlite::Result<u64> {
+    let stored = "SELECT row FROM lookup WHERE kind = ?1 AND first = ?2 AND bucket = ?3";
+    let mut statement = connection.prepare_cached(stored)?;
+    let mut missing = 0;
+    for Row { kind, first, bucket, row } in build(connection, first)?.rows {
+        let key = params![kind as u8, first, bucket];
+        let stored: Option<Vec<u8>> = statement.query_row(key, |row| row.get(0)).optional()?;
+        let stored = stored.as_deref().map(|row| entries(kind, first, bucket, row).unwrap_or_default());
+        let stored: HashSet<&[u8; ENTRY_BYTES]> = stored.into_iter().flatten().collect();
+        let expected = entries(kind, first, bucket, &row).unwrap_or_default();
+        missing += expected.iter().filter(|entry| !stored.contains(entry)).count() as u64;
+    }
+    Ok(missing)
+}
+
+/// The entries of a row.
+fn entries(kind: Kind, first: u64, bucket: u64, row: &[u8]) -> Result<&[[u8; ENTRY_BYTES]], Damaged> {
+    let (entries, rest) = open(Table::Lookup, &[kind as u64, first, bucket], row)?.as_chunks::<ENTRY_BYTES>();
+    if rest.is_empty() { Ok(entries) } else { Err(Damaged) }
 }
 
 /// Deletes the oldest index if all the batches of its range are gone.

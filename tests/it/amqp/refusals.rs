@@ -71,6 +71,28 @@ async fn a_missing_exchange_is_named_and_waited_for() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_exchange_that_is_deleted_is_named_and_waited_for() {
+    const COUNT: usize = 300;
+    let Some(mut stage) = Stage::new("deleted").await else { return };
+    let (_emulator, url) = stage.scene.emulator(&["--rate", "20", "--count", &COUNT.to_string()]).await;
+    let (login, name) = (stage.login(), stage.name.clone());
+    let (_connection, channel) = stage.node.channel().await;
+    stage.node.bind_queue(&channel, &name, &name).await;
+    let config =
+        stage.configure(&url, &format!("{login}, exchange: {name}, routing_key: \"nft.{{{{ action }}}}\""), "");
+    let relay = stage.scene.relay_with(&config, &["--log-level", "debug"]);
+    let mut taken = stage.take(10).await;
+    channel.exchange_delete(name.as_str().into(), Default::default()).await.unwrap();
+    relay.logs(&format!("404 NOT_FOUND - no exchange '{name}'")).await;
+    taken.extend(stage.take(0).await);
+    stage.node.bind_queue(&channel, &name, &name).await;
+    let left = COUNT - taken.len();
+    taken.extend(stage.take(left).await);
+    assert_eq!(taken.len(), COUNT, "each once");
+    stop(relay).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_channel_that_breaks_fails_only_its_own_delivery() {
     const COUNT: usize = 40;
     let Some(mut stage) = Stage::new("channels").await else { return };

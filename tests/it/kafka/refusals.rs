@@ -41,6 +41,9 @@ async fn a_topic_that_is_missing_or_deleted_is_named_and_waited_for() {
     kafka.create_topic("absent", 1, 1, &[]).await;
     relay.logs("its breaker is closed").await;
     kafka.read(&["absent"], |records| distinct(records) > 20);
+    let told =
+        format!("connected to the cluster: it confirms records sink=\"bus\" broker=\"{}\"", kafka.address("plaintext"));
+    assert_eq!(relay.log().matches(&told).count(), 1, "{}", relay.log());
     kafka.delete_topic("absent").await;
     until("the loss of the topic is noticed", || relay.log().matches("its breaker is open").count() == 2).await;
     kafka.create_topic("absent", 1, 1, &[]).await;

@@ -1,15 +1,17 @@
 //! Who the cluster is, and who the relay says it is.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use axum::Router;
+use axum::http::StatusCode;
 use axum::routing::post;
 use data_encoding::BASE64URL_NOPAD;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use super::{configure, distinct};
+use crate::relay::store::Database;
 use crate::relay::{Scene, until};
 use crate::servers::kafka::{Kafka, cluster};
 
@@ -80,24 +82,84 @@ async fn whoever_speaks_to_a_listener_otherwise_than_it_wants_is_not_heard() {
     }
 }
 
+/// Broker and relay part for good when a password that was good no longer is; what waits goes with the new one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_password_that_expires_is_told_and_a_new_one_is_taken_up() {
+    // A login holds for two seconds.
+    let Some(mut kafka) = Kafka::with(&["connections.max.reauth.ms=2000"]) else { return };
+    kafka.create_topic("nft", 1, 1, &[]).await;
+    let scene = Scene::new();
+    let (_emulator, url) = scene.emulator(&["--rate", "10"]).await;
+    let file = scene.path("password");
+    std::fs::write(&file, "bob-secret").unwrap();
+    let sink = scram_or_plain(&kafka, "bob", "SCRAM-SHA-512")
+        .replace("sasl.password: bob-secret", &format!("sasl.password: \"${{file:{}}}\"", file.display()));
+    let config = configure(&scene, &url, "", &["bus"], &sink);
+    let mut relay = super::chatty(&scene, &config);
+    relay.logs("connected to the cluster").await;
+    kafka.server.command("password bob fresh-secret");
+    relay.logs("cause=\"denied\"").await;
+    relay.logs("correct the sasl properties").await;
+    std::fs::write(&file, "fresh-secret").unwrap();
+    let accepted = Database::open(&scene.data()).newest() as usize;
+    kafka.read(&["nft"], |records| distinct(records) > accepted);
+    let log = relay.log();
+    assert_eq!(log.matches("connected to the cluster").count(), 2, "once at first, once with the new password: {log}");
+    assert!(!log.contains("bob-secret") && !log.contains("fresh-secret") && !log.contains("dead letter"), "{log}");
+    relay.stop().await;
+}
+
 /// A server that gives out tokens which the broker takes for what they say, good for `seconds`.
 async fn token_server(seconds: i64) -> (String, Arc<AtomicUsize>, JoinSet<()>) {
-    let given = Arc::<AtomicUsize>::default();
-    let count = Arc::clone(&given);
+    let (url, given, _, serving) = moody_token_server(seconds).await;
+    (url, given, serving)
+}
+
+/// The same, which refuses while it is told to.
+async fn moody_token_server(seconds: i64) -> (String, Arc<AtomicUsize>, Arc<AtomicBool>, JoinSet<()>) {
+    let (given, refuses) = (Arc::<AtomicUsize>::default(), Arc::<AtomicBool>::default());
+    let (count, refusing) = (Arc::clone(&given), Arc::clone(&refuses));
     let give = move || {
         count.fetch_add(1, Ordering::SeqCst);
+        let status = if refusing.load(Ordering::SeqCst) { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
         let now = jiff::Timestamp::now().as_second();
         let claims = format!(r#"{{"sub":"relay","iat":{now},"exp":{}}}"#, now + seconds);
         let [header, claims] =
             [r#"{"alg":"none"}"#, claims.as_str()].map(|part| BASE64URL_NOPAD.encode(part.as_bytes()));
         let answer = format!(r#"{{"access_token":"{header}.{claims}.","expires_in":{seconds}}}"#);
-        async move { answer }
+        async move { (status, answer) }
     };
     let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/token", socket.local_addr().unwrap());
     let mut serving = JoinSet::new();
     serving.spawn(async { axum::serve(socket, Router::new().route("/token", post(give))).await.unwrap() });
-    (url, given, serving)
+    (url, given, refuses, serving)
+}
+
+/// A token that has ended and cannot be had anew: told with the server that refuses it, and nothing is lost.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_that_expires_is_told_and_a_new_one_is_taken_up() {
+    let Some(kafka) = Kafka::with(&["connections.max.reauth.ms=3600000"]) else { return };
+    kafka.create_topic("nft", 1, 1, &[]).await;
+    let (token_url, _, refuses, _serving) = moody_token_server(8).await;
+    let scene = Scene::new();
+    let (_emulator, source) = scene.emulator(&["--rate", "10"]).await;
+    let oauth = format!("oauth: {{ token_url: \"{token_url}\", client_id: relay, client_secret: hunter2 }}");
+    let properties = ca(&kafka, "ca.crt");
+    let sink = secured(&kafka, "sasl_ssl", &properties).replace("timeout: 4s", &format!("{oauth}\n      timeout: 4s"));
+    let config = configure(&scene, &source, "", &["bus"], &sink);
+    let mut relay = super::chatty(&scene, &config);
+    relay.logs("connected to the cluster").await;
+    refuses.store(true, Ordering::SeqCst);
+    relay.logs(&format!("no token from {token_url}: HTTP 503")).await;
+    relay.logs("cause=\"denied\"").await;
+    refuses.store(false, Ordering::SeqCst);
+    // The client asks for a token every ten seconds, and the breaker lets a probe through now and then.
+    until("the cluster confirms again", || relay.log().matches("connected to the cluster").count() > 1).await;
+    let accepted = Database::open(&scene.data()).newest() as usize;
+    kafka.read(&["nft"], |records| distinct(records) > accepted);
+    assert!(!relay.log().contains("dead letter"), "{}", relay.log());
+    relay.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -68,11 +68,11 @@ async fn a_store_of_another_kind_is_left_alone() {
     let cases: [(Make<'_>, &str); 4] = [
         (
             &sqlite("PRAGMA application_id = 1129533522; PRAGMA user_version = 99"),
-            "has store format 99, this relay reads format 1; run the version that wrote it",
+            "has store format 99, this relay reads format 2; run the version that wrote it",
         ),
         (&sqlite("PRAGMA application_id = 7; CREATE TABLE t (x)"), foreign),
         (&sqlite("CREATE TABLE t (x)"), foreign),
-        (&text, "cannot open the store: file is not a database; keep a copy of the data directory before any repair"),
+        (&text, "cannot open the store: file is not a database; if it is damaged, `cspr-relay store rebuild` makes"),
     ];
     for (make, says) in cases {
         let scene = Scene::new();

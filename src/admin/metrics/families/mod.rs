@@ -6,8 +6,8 @@ use super::super::Context;
 use super::text::{Exposition, Family, Labels};
 use crate::clock::Timestamp;
 use crate::metrics::{
-    ConnectionMetrics, Counter, Gauge, Histogram, IntakeMetrics, ReloadMetrics, RestMetrics, SourceMetrics,
-    StoreMetrics,
+    ConnectionMetrics, Counter, Gauge, Histogram, IntakeMetrics, OwnershipMetrics, ReloadMetrics, RestMetrics,
+    SourceMetrics, StoreMetrics,
 };
 use crate::store::Overview;
 
@@ -20,6 +20,7 @@ pub(super) fn write(context: &Context, overview: Option<&Overview>, to: &mut Exp
     rest(&metrics.rest, to);
     events(&metrics.intake, to);
     store(&metrics.store, context.store_max_bytes, to);
+    ownership(&metrics.ownership, to);
     reload(&metrics.reload, to);
     if let Some(overview) = overview {
         kept(context, overview, to);
@@ -111,6 +112,24 @@ fn store(store: &StoreMetrics, max_bytes: u64, to: &mut Exposition) {
     ]);
     let help = "How long commits took, the sync to disk included.";
     histogram(&mut to.histogram("cspr_relay_store_commit_duration_seconds", help), &[], &store.commits);
+}
+
+#[rustfmt::skip]
+fn ownership(ownership: &OwnershipMetrics, to: &mut Exposition) {
+    gauges(to, &[
+        ("cspr_relay_ownership_packages", &ownership.packages, "Contract packages whose ownership is watched."),
+        ("cspr_relay_ownership_due", &ownership.due, "Owners who are to be asked for."),
+    ]);
+    counters(to, &[
+        ("cspr_relay_ownership_looks_total", &ownership.looks, "Answers of CSPR.cloud about one owner."),
+        ("cspr_relay_ownership_walks_total", &ownership.walks, "Packages of which all owners were looked through."),
+        ("cspr_relay_ownership_changes_total", &ownership.changes, "Numbers of tokens that were found to have changed."),
+        ("cspr_relay_ownership_failures_total", &ownership.failures, "Questions about ownership that got no answer."),
+    ]);
+    let help = "1 while CSPR.cloud's REST API does not answer questions about ownership.";
+    to.gauge("cspr_relay_ownership_trouble", help).sample(&[], u8::from(ownership.trouble().is_some()));
+    let mut family = to.gauge("cspr_relay_ownership_walked_timestamp_seconds", "When a package was last looked through.");
+    ownership.walked_at.moment().iter().for_each(|at| family.sample(&[], seconds(*at)));
 }
 
 fn reload(reload: &ReloadMetrics, to: &mut Exposition) {

@@ -5,6 +5,7 @@
 
 mod backlog;
 mod breaker;
+mod notices;
 mod order;
 mod pause;
 mod rate;
@@ -21,7 +22,7 @@ use tokio::sync::{Semaphore, oneshot};
 
 use super::*;
 use crate::clock;
-use crate::config::{BacklogConfig, Format, Ordering, RetryConfig, Schedule, SinkKind};
+use crate::config::{BacklogConfig, Format, OnFull, Ordering, RetryConfig, Schedule, SinkKind};
 use crate::event::Delivery;
 use crate::lifecycle::Task;
 use crate::sink::{Cause, Outcome};
@@ -124,6 +125,7 @@ struct Scene {
     setup: watch::Sender<Setup>,
     orders: mpsc::Sender<Order>,
     metrics: Arc<SinkMetrics>,
+    notices: Notices,
     /// How often the loop was polled.
     polls: Arc<AtomicUsize>,
     config: SinkConfig,
@@ -148,6 +150,8 @@ impl Scene {
         let found = std::mem::take(&mut store.found);
         let gate = Gate::new(config.rate_limit, found.paused.clone(), now.instant);
         let queue = Queue::new(config.ordering, found, now);
+        let (notices, state) = (Notices::default(), State::new(gate.paused()));
+        notices.want(true);
         let (orders, inbox) = mpsc::channel(1);
         let sink = Arc::new(Script {
             plan: Mutex::new(Box::new(plan)),
@@ -171,12 +175,13 @@ impl Scene {
             clock,
             metrics: Arc::clone(&metrics),
             shown: Shown::default(),
-            state: State::default(),
+            notices: notices.clone(),
+            state,
         };
         let polls = Arc::<AtomicUsize>::default();
         let counted = counted(group.run(fixture.lifecycle.drain().clone()), Arc::clone(&polls));
         let group = fixture.lifecycle.spawn("delivery", counted);
-        Self { folder, fixture, sink, group, setup, orders, metrics, polls, config, _frozen: frozen }
+        Self { folder, fixture, sink, group, setup, orders, metrics, notices, polls, config, _frozen: frozen }
     }
 
     /// Has events of these tokens accepted, one after the other; they are numbered from 1 in a new store.

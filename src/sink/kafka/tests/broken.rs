@@ -5,7 +5,7 @@ use rdkafka::mocking::MockCluster;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
 use super::*;
-use crate::sink::kafka::context::Reports;
+use crate::sink::kafka::context::{Label, Reports};
 use crate::sink::tests::delivery;
 
 #[test]
@@ -38,7 +38,9 @@ async fn after_a_fatal_error_a_new_producer_delivers() {
 /// librdkafka tells the same complaint again only after half a minute: attempts that began in between have it too.
 #[test]
 fn a_complaint_explains_failures_until_a_record_is_confirmed() {
-    let reports = Reports::new(&connection("one:9092"));
+    let (sink, brokers) = (Some("bus".into()), "one:9092".to_owned());
+    let label = Arc::new(Label { sink, connection: None, brokers });
+    let reports = Reports::new(&connection("one:9092"), label);
     reports.note(RDKafkaErrorCode::BrokerTransportFailure, "Connection refused");
     let began = Instant::now();
     assert_eq!(reports.trouble_of(began).unwrap().reason, "Connection refused");

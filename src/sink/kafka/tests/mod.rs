@@ -14,6 +14,7 @@ use crate::sink::wire::Transport;
 
 fn connection(brokers: &str) -> Arc<KafkaConnection> {
     Arc::new(KafkaConnection {
+        name: None,
         brokers: vec![brokers.to_owned()],
         properties: BTreeMap::new(),
         oauth: None,

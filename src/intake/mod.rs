@@ -3,10 +3,13 @@
 //! A thread of its own, since decoding is work. It takes what is waiting in the source's channel, so that the next
 //! batch gathers while the store syncs the last one, and waits when the store has no place: the channel fills, and the
 //! source reads no further. What no route wants is counted and forgotten; what cannot be decoded, or whose handling
-//! panics, is kept raw in quarantine.
+//! panics, is kept raw in quarantine. An action on a token of a watched package leaves marks of both its sides, whether
+//! a route wants it or not.
 //!
 //! Woken by a message; stopped when the source has closed the channel and it is empty, or by the abort; ends if the
 //! store has stopped.
+
+mod marks;
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -21,7 +24,8 @@ use crate::event::{Network, Stream, decode};
 use crate::metrics::Metrics;
 use crate::route::{Matched, Router};
 use crate::source::Message;
-use crate::store::{Candidate, Kept, Quarantined, Repaired, SinkId, Stopped, Store};
+use crate::store::{Candidate, Kept, Mark, Quarantined, Repaired, SinkId, Stopped, Store};
+use marks::Marks;
 
 /// Messages handed to the store at once.
 const EVENTS_MAX: usize = 1024;
@@ -63,7 +67,17 @@ impl Switch {
 enum Fate {
     Wanted(Box<Candidate>),
     Unmatched,
+    /// No route wants it, but its marks.
+    Marked,
     Quarantined(Quarantined),
+}
+
+/// What a batch of messages has become.
+#[derive(Default)]
+struct Batch {
+    events: Vec<Candidate>,
+    marks: Marks,
+    unusable: Vec<Quarantined>,
 }
 
 impl Intake {
@@ -79,10 +93,10 @@ impl Intake {
         abort: &CancellationToken,
     ) {
         while let Some(first) = messages.blocking_recv() {
-            let (events, unusable) = self.gather(first, &mut messages);
+            let batch = self.gather(first, &mut messages);
             let handed_over = runtime.block_on(async {
                 tokio::select! {
-                    handed_over = self.hand_over(events, unusable) => handed_over,
+                    handed_over = self.hand_over(batch) => handed_over,
                     () = abort.cancelled() => Err(Stopped),
                 }
             });
@@ -92,36 +106,39 @@ impl Intake {
         }
     }
 
-    fn gather(&self, first: Message, messages: &mut mpsc::Receiver<Message>) -> (Vec<Candidate>, Vec<Quarantined>) {
-        let (mut events, mut unusable) = (Vec::new(), Vec::new());
+    fn gather(&self, first: Message, messages: &mut mpsc::Receiver<Message>) -> Batch {
+        let mut batch = Batch::default();
         let mut bytes = 0;
         let routing = self.routing.current();
         let mut next = Some(first);
         while let Some(message) = next {
             bytes += message.bytes.len();
-            match self.handle(message, &routing) {
-                Fate::Wanted(candidate) => events.push(*candidate),
+            match self.handle(message, &routing, &mut batch.marks) {
+                Fate::Wanted(candidate) => batch.events.push(*candidate),
                 Fate::Unmatched => self.metrics.intake.unmatched.increment(),
-                Fate::Quarantined(message) => unusable.push(message),
+                Fate::Marked => {}
+                Fate::Quarantined(message) => batch.unusable.push(message),
             }
-            let is_full = events.len() >= EVENTS_MAX || bytes >= BYTES_MAX;
+            let is_full = batch.events.len() + batch.marks.len() >= EVENTS_MAX || bytes >= BYTES_MAX;
             next = if is_full { None } else { messages.try_recv().ok() };
         }
-        (events, unusable)
+        batch
     }
 
-    async fn hand_over(&self, events: Vec<Candidate>, unusable: Vec<Quarantined>) -> Result<(), Stopped> {
+    async fn hand_over(&self, batch: Batch) -> Result<(), Stopped> {
+        let Batch { events, marks, unusable } = batch;
         for message in unusable {
             self.store.quarantine(message).await?;
         }
-        if events.is_empty() { Ok(()) } else { self.store.accept(events).await }
+        let marks: Vec<Mark> = marks.into_marks();
+        if events.is_empty() && marks.is_empty() { Ok(()) } else { self.store.accept_marking(events, marks).await }
     }
 
-    fn handle(&self, message: Message, routing: &Routing) -> Fate {
+    fn handle(&self, message: Message, routing: &Routing, marks: &mut Marks) -> Fate {
         let Message { stream, bytes, unreadable, .. } = message;
         let fate = match unreadable {
             Some(reason) => Fate::Quarantined(quarantined(stream, &bytes, reason.into())),
-            None => judge(self.network, routing, stream, &bytes),
+            None => judge(self.network, routing, stream, &bytes, marks),
         };
         if let Fate::Quarantined(Quarantined { reason, .. }) = &fate {
             tracing::warn!(%stream, reason, bytes = bytes.len(), "a message is unusable: it was put into quarantine");
@@ -130,7 +147,7 @@ impl Intake {
     }
 }
 
-/// Puts messages of the quarantine through intake once more.
+/// Puts messages through intake that come from within: those of the quarantine, and those about ownership.
 #[derive(Clone, Debug)]
 pub(crate) struct Reroute {
     pub(crate) network: Network,
@@ -140,23 +157,27 @@ pub(crate) struct Reroute {
 impl Reroute {
     /// The event, if the message is one by now and some route wants it.
     pub(crate) fn candidate(&self, message: &Kept) -> Option<Candidate> {
-        match judge(self.network, &self.routing.current(), message.stream, &message.body) {
-            Fate::Wanted(candidate) => Some(Candidate { quarantine: Some(message.number), ..*candidate }),
-            Fate::Unmatched | Fate::Quarantined(_) => None,
+        let candidate = self.wanted(message.stream, &message.body)?;
+        Some(Candidate { quarantine: Some(message.number), ..candidate })
+    }
+
+    /// The event that a message is, if some route wants it.
+    pub(crate) fn wanted(&self, stream: Stream, body: &[u8]) -> Option<Candidate> {
+        match judge(self.network, &self.routing.current(), stream, body, &mut Marks::default()) {
+            Fate::Wanted(candidate) => Some(*candidate),
+            Fate::Unmatched | Fate::Marked | Fate::Quarantined(_) => None,
         }
     }
 
     /// The event, if some route wants what REST has told.
     pub(crate) fn repaired(&self, stream: Stream, body: &[u8], repaired: Repaired) -> Option<Candidate> {
-        match judge(self.network, &self.routing.current(), stream, body) {
-            Fate::Wanted(candidate) => Some(Candidate { repaired: Some(Arc::new(repaired)), ..*candidate }),
-            Fate::Unmatched | Fate::Quarantined(_) => None,
-        }
+        let candidate = self.wanted(stream, body)?;
+        Some(Candidate { repaired: Some(Arc::new(repaired)), ..candidate })
     }
 }
 
 /// Never panics: a message that makes the code below panic is quarantined.
-fn judge(network: Network, routing: &Routing, stream: Stream, bytes: &[u8]) -> Fate {
+fn judge(network: Network, routing: &Routing, stream: Stream, bytes: &[u8], marks: &mut Marks) -> Fate {
     let decoded = catch_unwind(AssertUnwindSafe(|| {
         let decoded = decode(network, stream, bytes)?;
         let matched = routing.router.route(stream, &decoded.facts, bytes);
@@ -166,17 +187,22 @@ fn judge(network: Network, routing: &Routing, stream: Stream, bytes: &[u8]) -> F
     match decoded {
         Err(_panic) => unusable("handling it panicked: a fault of the relay".to_owned()),
         Ok(Err(malformed)) => unusable(malformed.reason),
-        Ok(Ok((_, matched))) if matched.sinks.is_empty() => Fate::Unmatched,
-        Ok(Ok((decoded, matched))) => Fate::Wanted(Box::new(Candidate {
-            stream,
-            identity: decoded.identity,
-            facts: decoded.facts,
-            // A copy of its own: the slice would keep the connection's whole read buffer alive.
-            body: Bytes::copy_from_slice(bytes),
-            targets: routing.targets(matched),
-            quarantine: None,
-            repaired: None,
-        })),
+        Ok(Ok((decoded, matched))) => {
+            let is_marking = marks.take(stream, &decoded, &routing.router);
+            if matched.sinks.is_empty() {
+                return if is_marking { Fate::Marked } else { Fate::Unmatched };
+            }
+            Fate::Wanted(Box::new(Candidate {
+                stream,
+                identity: decoded.identity,
+                facts: decoded.facts,
+                // A copy of its own: the slice would keep the connection's whole read buffer alive.
+                body: Bytes::copy_from_slice(bytes),
+                targets: routing.targets(matched),
+                quarantine: None,
+                repaired: None,
+            }))
+        }
     }
 }
 
