@@ -107,7 +107,8 @@ impl App {
         let subscriptions = route::subscriptions(&config.routes, config.source.push_down);
         let told = (Arc::clone(&metrics), notices.clone());
         let source = Source::connect(&lifecycle, config.source.clone(), subscriptions, sender, told)?;
-        let base = rest::Base { store: &store, clock: &clock, metrics: &metrics, lifecycle: &lifecycle };
+        let base =
+            rest::Base { store: &store, clock: &clock, metrics: &metrics, notices: &notices, lifecycle: &lifecycle };
         let asking = Asking::start(&config, reroute, source.action_connects(), &base)?;
         let upkeep = lifecycle.spawn("upkeep", upkeep(store.clone(), lifecycle.clone()));
         let shutdown_timeout = config.shutdown_timeout;

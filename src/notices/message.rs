@@ -35,6 +35,35 @@ pub(super) fn silent(stream: &str, sum: &Sum, at: Timestamp) -> Bytes {
     message("source.silent", &data, at)
 }
 
+pub(super) fn gap_opened(stream: &str, sum: &Sum, at: Timestamp) -> Bytes {
+    let gap = &sum.gap;
+    let data = json!({
+        "stream": stream,
+        "count": sum.count,
+        "gap": gap.number,
+        "from": gap.from.to_string(),
+        "cause": gap.word,
+        "reason": gap.reason,
+        "since": sum.since(at),
+    });
+    message("gap.opened", &data, at)
+}
+
+pub(super) fn gap_closed(stream: &str, sum: &Sum, at: Timestamp) -> Bytes {
+    let gap = &sum.gap;
+    let data = json!({
+        "stream": stream,
+        "count": sum.count,
+        "gap": gap.number,
+        "from": gap.from.to_string(),
+        "state": gap.word,
+        "reason": gap.reason,
+        "returned": gap.returned,
+        "since": sum.since(at),
+    });
+    message("gap.closed", &data, at)
+}
+
 /// `at` is part of the data, since a sink may come to stand alike twice.
 pub(super) fn paused(sink: &str, halt: &Halt, at: Timestamp) -> Bytes {
     let data = json!({ "sink": sink, "by": halt.by, "reason": halt.reason, "since": at.to_string() });
