@@ -123,7 +123,8 @@ async fn what_happened_in_fifty_disconnects_is_told_in_its_final_state() {
     let tokens: BTreeMap<String, Vec<Value>> = tokens.into_iter().map(|(id, events)| (id, states(events))).collect();
     let actions: BTreeSet<String> = history(&scene, "nft-token-actions").await.iter().map(action).collect();
     let address = free_address();
-    let faults = ["--rate", "50", "--unattended", "--drop", "0.03", "--rest", "--rest-lag", "1500", "--refuse", "0.02"];
+    let faults =
+        ["--rate", "50", "--unattended", "--drop", "0.03", "--rest", "--rest-lag", "1500", "--refuse", "0.005"];
     let mut emulator = emulate(&scene, &address, &[&WORLD[..], &faults].concat());
     let routes = format!(
         "  named: {{ match: {{ contract_package: {PACKAGE} }}, sinks: [console] }}\n  \
