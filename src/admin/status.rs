@@ -273,6 +273,6 @@ fn reload(reload: &ReloadMetrics) -> ReloadStatus {
 /// The relay at a glance
 #[utoipa::path(get, path = "/api/v1/status", tag = "about", responses((status = 200, body = Status)))]
 pub(super) async fn status(State(context): State<Shared>) -> Result<Json<Status>, Problem> {
-    let overview = context.archive.overview().await?;
+    let overview = context.archive.overview(&context.metrics).await?;
     Ok(Json(Status::now(&context, &overview)))
 }
