@@ -3,6 +3,7 @@
 //! Every change is durable before it is answered, and logged with what it is about, what was before and what is now.
 
 mod jobs;
+mod pace;
 #[cfg(test)]
 mod tests;
 
