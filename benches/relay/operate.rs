@@ -51,9 +51,10 @@ pub(crate) fn measure(size: Size, receiver: &Receiver, report: &mut Report) -> a
         let (beside, usage, speed) = measure_while(receiver, pace(first), all, replayed)?;
         let times = beside.at(0.99).as_secs_f64() / alone.at(0.99).as_secs_f64();
         let how = limit.map_or("as fast as it goes".to_owned(), |limit| format!("at {limit}/s"));
-        report.add(Row::new(format!("replay of {count} dead letters, {how}"), rate(speed)));
+        let row = Row::new(format!("replay of {count} dead letters, {how}"), rate(speed));
+        report.add(if limit.is_none() { row.aim("≥ 10,000/s") } else { row });
         let row = Row::new("frame → receiver beside it", figures(&beside)).usage(usage);
-        report.add(row.ratio(format!("p99 {times:.2} ×")));
+        report.add(row.ratio(format!("p99 {times:.2} ×")).aim("≤ 1.2 ×"));
     }
     Ok(())
 }
