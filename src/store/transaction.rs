@@ -126,7 +126,8 @@ impl<'c> Transaction<'c> {
         let row = seal(Table::Settled, &[sink.0.into(), seq], &out.0);
         let sql = "INSERT OR REPLACE INTO settled VALUES (?1, ?2, ?3)";
         self.inner.prepare_cached(sql)?.execute(params![sink.0, seq, row])?;
-        let waited = self.delete("DELETE FROM waiting WHERE sink = ?1 AND seq = ?2", sink, seq)?;
+        let waited =
+            settlement.has_waited && self.delete("DELETE FROM waiting WHERE sink = ?1 AND seq = ?2", sink, seq)?;
         match &settlement.end {
             End::Dead { cause, reason } => self.bury(sink, settlement, cause, reason, now),
             // A replayed dead letter that arrived, or expired, is none any more.
