@@ -14,16 +14,13 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::board::{Board, Entry};
+use super::pace::{Pace, ROWS_MAX};
 use crate::clock::Clock;
 use crate::intake::Reroute;
 use crate::lifecycle::{Lifecycle, Task};
 use crate::store::{Counts, Job, JobPage, JobState, Order, Step, Store, Survey};
 
 const RUNNING_MAX: usize = 8;
-/// Rows of a step: a few milliseconds of a commit.
-const ROWS_MAX: usize = 256;
-/// Steps in a second of a replay with a rate, so that it flows evenly.
-const STEPS_PER_SECOND: u32 = 4;
 /// After a step that found no room.
 const PAUSE: Duration = Duration::from_millis(20);
 /// Counts under way at once.
@@ -220,7 +217,7 @@ impl Work {
                 job = job.ended(JobState::Cancelled, self.start.clock.now());
                 return self.hand_over(Step::note(job)).await;
             }
-            let (looked, page) = look(survey, &job, pace.rows()).await?;
+            let (looked, page) = look(survey, &job, pace.rows(job.counts.done, Instant::now())).await?;
             survey = looked;
             let step = match page {
                 Found::Rows(page) => Step { job, page },
@@ -233,7 +230,7 @@ impl Work {
             let Some(stepped) = self.hand_over(step).await? else { return Ok(None) };
             job = stepped;
             tokio::select! {
-                () = sleep_until(pace.next(&job)) => {}
+                () = sleep_until(pace.next(job.counts.done)) => {}
                 () = self.cancel.cancelled() => {}
                 () = self.drain.cancelled() => return Ok(None),
             }
@@ -324,30 +321,4 @@ async fn look(mut survey: Survey, job: &Job, max: usize) -> anyhow::Result<(Surv
         anyhow::Ok((survey, found))
     });
     looked.await.context("looking through the store")?
-}
-
-/// How fast a job may go.
-struct Pace {
-    rate: Option<u32>,
-    began: Instant,
-    /// What was done before.
-    done: u64,
-}
-
-impl Pace {
-    fn new(job: &Job, now: Instant) -> Self {
-        Self { rate: job.order.rate(), began: now, done: job.counts.done }
-    }
-
-    fn rows(&self) -> usize {
-        let per_step = |rate: u32| usize::try_from(rate.div_ceil(STEPS_PER_SECOND)).unwrap_or(ROWS_MAX);
-        self.rate.map_or(ROWS_MAX, |rate| per_step(rate).clamp(1, ROWS_MAX))
-    }
-
-    /// When the next step is due, after what was done.
-    fn next(&self, job: &Job) -> Instant {
-        let done = job.counts.done.saturating_sub(self.done) as f64;
-        let taken = |rate: u32| Duration::from_secs_f64(done / f64::from(rate.max(1)));
-        self.rate.map_or(self.began, |rate| self.began + taken(rate))
-    }
 }

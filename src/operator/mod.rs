@@ -4,6 +4,7 @@
 
 mod board;
 mod jobs;
+mod pace;
 #[cfg(test)]
 mod tests;
 
