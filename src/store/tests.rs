@@ -151,7 +151,8 @@ impl Model {
             (Place::Held(_), _) | (_, 1) => (Place::Waiting(waiting), Change::Wait(waiting)),
             _ => {
                 let is_expired = random.bool();
-                self.over[sink].insert(seq, !is_expired);
+                // Delivered once is delivered, whatever becomes of a replay.
+                *self.over[sink].entry(seq).or_default() |= !is_expired;
                 let end = if is_expired { End::Expired } else { End::Delivered { status: Some(204) } };
                 (Place::Settled, Change::Settle(Settlement { seq, has_waited, attempts, body_bytes, end }))
             }

@@ -10,6 +10,7 @@ mod attempts;
 mod expiry;
 mod show;
 mod standing;
+mod tally;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -32,6 +33,7 @@ use crate::sink::{Failure, Sink};
 use crate::store::{Attempt, Change, End, Page, Paused, PausedBy, SinkStore, Stopped};
 use attempt::Ended;
 use standing::Standing;
+use tally::Tallies;
 
 pub(super) use attempt::deliver;
 pub(super) use attempts::Attempts;
@@ -70,6 +72,7 @@ pub(super) struct State {
     /// The last attempt to be started was a replay: now it is the others' turn.
     was_replay: bool,
     standing: Standing,
+    tallies: Tallies,
     fetch: Option<Fetch>,
     looked_at: Option<Instant>,
 }
@@ -90,7 +93,9 @@ impl Group {
     async fn serve(&mut self, drain: &CancellationToken) -> Result<(), Stopped> {
         loop {
             let is_draining = drain.is_cancelled();
+            self.tell_sums(Some(Instant::now()));
             if is_draining && self.attempts.is_empty() {
+                self.tell_sums(None);
                 return self.record().await;
             }
             if !is_draining {
@@ -228,14 +233,7 @@ impl Group {
                 self.pause_as_gone(failure, is_operational, now);
             }
             Verdict::GiveUp { failure } => {
-                tracing::warn!(
-                    sink = %self.name,
-                    sequence = seq,
-                    attempts = number,
-                    cause = failure.cause.as_str(),
-                    detail = failure.detail,
-                    "a delivery was given up: it is a dead letter now"
-                );
+                self.tell_dead_letter(seq, number, &failure, now.instant);
                 if !is_operational {
                     let letter = Letter { sequence: seq, cause: failure.cause.as_str(), reason: &failure.detail };
                     self.notices.dead_letter(&self.name, letter);
@@ -272,6 +270,7 @@ impl Group {
     fn wakes_at(&self) -> Instant {
         let now = Instant::now();
         let idle = self.state.looked_at.map_or(now, |at| at + IDLE_LOOK).max(now + Duration::from_millis(100));
+        let idle = self.state.tallies.due_at().map_or(idle, |at| at.min(idle));
         let is_full = self.queue.in_flight_count() >= self.config.concurrency;
         // Then an attempt that ends is what to wait for; what is due would only wake it again and again.
         if is_full || self.gate.waits_for_somebody() {

@@ -10,10 +10,11 @@ use super::records;
 use crate::clock::Timestamp;
 use crate::event::{self, Stream};
 use crate::store::dead::DeadLetter;
-use crate::store::format::{Batch, Record, Table, name_sum, open, open_body, seal};
+use crate::store::format::{Batch, Record, Table, name_sum, open, open_body};
 use crate::store::queue::for_batches_from;
 use crate::store::ranges::Ranges;
-use crate::store::transaction::{NameKind, Transaction, over};
+use crate::store::settled::Settled;
+use crate::store::transaction::{NameKind, Transaction};
 use crate::store::verify::{Leader, Report, Seen};
 use crate::store::{Change, End, Held, Quarantined, Settlement, SinkId, Waiting};
 
@@ -198,9 +199,7 @@ impl Mending<'_, '_> {
                 self.lose(format!("go to {name} (perhaps again): the row that says what became of them is lost"), seq);
             }
             Remedy::Over => {
-                let row = seal(Table::Settled, &[sink.0.into(), seq], &over(self.hints.now));
-                let sql = "INSERT INTO settled VALUES (?1, ?2, ?3)";
-                self.transaction.connection().prepare_cached(sql)?.execute(params![sink.0, seq, row])?;
+                Settled::over(self.hints.now).write(self.transaction.connection(), sink, seq)?;
                 self.lose(format!("over for {name}, but how they ended is lost"), seq);
             }
             Remedy::Restore => self.restore(seq)?,

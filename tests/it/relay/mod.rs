@@ -7,6 +7,7 @@ mod admin;
 mod disk;
 mod faults;
 mod formats;
+mod full;
 mod gaps;
 mod hostile;
 mod kill;
@@ -22,6 +23,7 @@ mod reload;
 mod start;
 mod stop;
 pub(crate) mod store;
+mod sync;
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
