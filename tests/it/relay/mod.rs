@@ -4,10 +4,12 @@
 //! for a fixed time: [`until`] polls what can be observed, with a deadline.
 
 mod admin;
+mod collections;
 mod disk;
 mod faults;
 mod formats;
 mod gaps;
+mod gate;
 mod hostile;
 mod kill;
 pub(crate) mod listener;
