@@ -69,12 +69,15 @@ impl fmt::Display for Network {
 pub(crate) enum Origin {
     #[default]
     Stream,
+    /// REST told it after a gap.
+    Repair,
 }
 
 impl Origin {
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Stream => "stream",
+            Self::Repair => "repair",
         }
     }
 
@@ -82,11 +85,12 @@ impl Origin {
     pub(crate) fn code(self) -> u8 {
         match self {
             Self::Stream => 0,
+            Self::Repair => 1,
         }
     }
 
     pub(crate) fn from_code(code: u8) -> Option<Self> {
-        (code == 0).then_some(Self::Stream)
+        [Self::Stream, Self::Repair].into_iter().find(|origin| origin.code() == code)
     }
 }
 

@@ -80,6 +80,7 @@ mod ranges;
 mod reader;
 mod rebuild;
 mod recent;
+mod repaired;
 mod roster;
 mod schema;
 mod small;
@@ -113,6 +114,7 @@ pub(crate) use overview::{Overview, SinkOverview, overview};
 pub(crate) use owned::{Cause, Due, Holding, Mark, Marked, Observed, holdings};
 pub(crate) use quarantine::{QuarantinedMessage, quarantine};
 pub(crate) use rebuild::{Rebuilt, rebuild};
+pub(crate) use repaired::{Fate, Repaired};
 pub(crate) use verify::{Report, verify};
 
 use crate::clock::Clock;

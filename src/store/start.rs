@@ -239,8 +239,8 @@ impl Scan {
         if batch.first >= self.keys_from {
             let age = self.now.since(batch.accepted_at);
             let accepted = monotonic().checked_sub(age);
-            for record in &batch.records {
-                self.known.restore(&record.identity(), accepted);
+            for (seq, record) in batch.numbered() {
+                self.known.restore(&record.identity(), seq, accepted);
             }
         }
         for (seq, record) in batch.numbered() {

@@ -8,6 +8,7 @@
 mod answer;
 #[cfg(test)]
 mod tests;
+mod tokens;
 mod turns;
 mod walk;
 
@@ -24,6 +25,7 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 pub(crate) use answer::RestError;
+pub(crate) use tokens::{Action, ActionsOf};
 pub(crate) use turns::Account;
 pub(crate) use walk::Walked;
 
