@@ -67,6 +67,7 @@ fn table(jobs: &[JobView]) -> String {
     for job in jobs {
         let JobView { number, state, created_at, counts, .. } = job;
         text += &format!("{number:>6}  {state:<9}  {created_at:<24}  {:>10}  {:>10}\n", counts.matched, counts.done);
+        text += &job.trouble.as_ref().map(|trouble| format!("        waits: {trouble}\n")).unwrap_or_default();
     }
     text
 }
@@ -83,6 +84,7 @@ mod tests {
             number: 3,
             state: "running".to_owned(),
             why: None,
+            trouble: Some("HTTP 429".to_owned()),
             created_at: "2026-01-01T00:00:00.000Z".to_owned(),
             ended_at: None,
             counts: CountsView { matched: 10, done: 7, ..CountsView::default() },
@@ -93,7 +95,8 @@ mod tests {
             lines,
             [
                 vec!["JOB", "STATE", "BEGUN", "MATCHED", "DONE"],
-                vec!["3", "running", "2026-01-01T00:00:00.000Z", "10", "7"]
+                vec!["3", "running", "2026-01-01T00:00:00.000Z", "10", "7"],
+                vec!["waits:", "HTTP", "429"],
             ]
         );
     }

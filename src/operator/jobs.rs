@@ -14,6 +14,7 @@ use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use super::backfill::Means;
 use crate::clock::Clock;
 use crate::intake::Reroute;
 use crate::lifecycle::{Lifecycle, Task};
@@ -58,6 +59,7 @@ pub(super) struct Jobs {
 /// What work is done with.
 #[derive(Clone)]
 pub(super) struct Start {
+    pub(super) means: Means,
     pub(super) reroute: Reroute,
     pub(super) store: Store,
     pub(super) clock: Clock,
@@ -65,7 +67,7 @@ pub(super) struct Start {
 
 /// What everybody can see: the jobs as they stand, and how to cancel those at work.
 #[derive(Default)]
-struct Board(Mutex<BTreeMap<u64, (Job, CancellationToken)>>);
+pub(super) struct Board(Mutex<BTreeMap<u64, (Job, CancellationToken)>>);
 
 impl Start {
     pub(super) fn start(self, lifecycle: &Lifecycle) -> (Jobs, Task) {
@@ -94,6 +96,9 @@ impl Jobs {
     }
 
     pub(super) async fn count(&self, order: Order) -> Result<(Counts, bool), Refusal> {
+        if let Order::Backfill { contract_package, history, .. } = &order {
+            return self.start.means.forecast(contract_package, *history).await;
+        }
         let job = Job::new(order, self.start.clock.now());
         let (store, until) = (self.start.store.clone(), Instant::now() + COUNT_MAX);
         let slot = Arc::clone(&self.counting).try_acquire_owned().map_err(|_| Refusal::TooMany)?;
@@ -132,7 +137,7 @@ impl Board {
     }
 
     /// Shows a job as it stands; how to hear that it is cancelled.
-    fn show(&self, job: Job) -> CancellationToken {
+    pub(super) fn show(&self, job: Job) -> CancellationToken {
         let mut jobs = self.jobs();
         let number = job.number;
         let shown = jobs.entry(number).or_insert_with(|| (job.clone(), CancellationToken::new()));
@@ -206,17 +211,21 @@ impl Start {
 }
 
 /// One job at work.
-struct Work {
-    start: Start,
-    board: Arc<Board>,
-    cancel: CancellationToken,
-    drain: CancellationToken,
+pub(super) struct Work {
+    pub(super) start: Start,
+    pub(super) board: Arc<Board>,
+    pub(super) cancel: CancellationToken,
+    pub(super) drain: CancellationToken,
 }
 
 impl Work {
     async fn run(self, job: Job) {
         let number = job.number;
-        let ended = match self.work(job).await {
+        let worked = match job.order {
+            Order::Backfill { .. } => self.backfill(job).await,
+            _ => self.work(job).await,
+        };
+        let ended = match worked {
             Ok(ended) => ended,
             Err(error) => self.fail(number, format!("{error:#}")).await,
         };
@@ -258,7 +267,7 @@ impl Work {
 
     /// Hands a step over until there is room for it; nothing if the relay stops before, or if it was cancelled, which
     /// the next round sees.
-    async fn hand_over(&self, step: Step) -> anyhow::Result<Option<Job>> {
+    pub(super) async fn hand_over(&self, step: Step) -> anyhow::Result<Option<Job>> {
         let before = step.job.clone();
         loop {
             if self.drain.is_cancelled() {
@@ -337,7 +346,7 @@ async fn look(mut survey: Survey, job: &Job, max: usize) -> anyhow::Result<(Surv
 }
 
 /// How fast a job may go.
-struct Pace {
+pub(super) struct Pace {
     rate: Option<u32>,
     began: Instant,
     /// What was done before.
@@ -345,17 +354,17 @@ struct Pace {
 }
 
 impl Pace {
-    fn new(job: &Job, now: Instant) -> Self {
+    pub(super) fn new(job: &Job, now: Instant) -> Self {
         Self { rate: job.order.rate(), began: now, done: job.counts.done }
     }
 
-    fn rows(&self) -> usize {
+    pub(super) fn rows(&self) -> usize {
         let per_step = |rate: u32| usize::try_from(rate.div_ceil(STEPS_PER_SECOND)).unwrap_or(ROWS_MAX);
         self.rate.map_or(ROWS_MAX, |rate| per_step(rate).clamp(1, ROWS_MAX))
     }
 
     /// When the next step is due, after what was done.
-    fn next(&self, job: &Job) -> Instant {
+    pub(super) fn next(&self, job: &Job) -> Instant {
         let done = job.counts.done.saturating_sub(self.done) as f64;
         let taken = |rate: u32| Duration::from_secs_f64(done / f64::from(rate.max(1)));
         self.rate.map_or(self.began, |rate| self.began + taken(rate))

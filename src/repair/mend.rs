@@ -275,7 +275,7 @@ fn identity(network: Network, text: &str) -> Option<Identity> {
 
 impl Action {
     /// Whether it changes the token.
-    fn changes(&self) -> bool {
+    pub(super) fn changes(&self) -> bool {
         CHANGES.contains(&self.nft_action_id)
     }
 

@@ -4,11 +4,14 @@
 //! silent, was not read for want of room, or the process was not there. A gap may be a little too long, never too
 //! short: it begins where the last frame came, as far as that was written down.
 //!
+//! [`Present`] reads what REST knows of a whole package, for backfills.
+//!
 //! [`watch`] looks once a second at what the connections count; the decision is [`hearing::Hearing`], a pure structure.
 
 mod hearing;
 mod mend;
 mod message;
+mod present;
 mod scope;
 mod watch;
 
@@ -24,6 +27,7 @@ use crate::metrics::Metrics;
 use crate::source::rest::Rest;
 use crate::store::Store;
 use mend::Mender;
+pub(crate) use present::{Present, Told};
 
 /// What both tasks work with.
 #[derive(Clone)]

@@ -107,7 +107,8 @@ pub(crate) use history::{Body, Events, History, PastDelivery, State, Token, even
 pub(crate) use input::{Candidate, Quarantined, Settings};
 pub(crate) use inspect::{Inspection, Known, inspect};
 pub(crate) use job::{
-    Counts, EventChoice, Job, JobState, Kept, LetterChoice, Order, Page as JobPage, QuarantineChoice, Step, Survey,
+    Counts, EventChoice, Job, JobState, Kept, LetterChoice, Order, Page as JobPage, QuarantineChoice, Step, Stored,
+    Survey,
 };
 pub(crate) use letters::{LetterFilter, Listed, PastAttempt, Position, dead_letters};
 pub(crate) use overview::{Overview, SinkOverview, overview};

@@ -239,7 +239,7 @@ impl Scan {
         if batch.first >= self.keys_from {
             let age = self.now.since(batch.accepted_at);
             let accepted = monotonic().checked_sub(age);
-            for (seq, record) in batch.numbered() {
+            for (seq, record) in batch.numbered().filter(|(_, record)| record.origin.is_for_all()) {
                 self.known.restore(&record.identity(), seq, accepted);
             }
         }

@@ -226,9 +226,10 @@ async fn shows(config: &Path, what: &str, is_such: impl Fn(&Value) -> bool) -> V
 
 /// A few collections that are played to whoever is connected, and all that an operator needs to look at it.
 struct Play {
+    /// Before the directory with its log.
+    emulator: Process,
     scene: Scene,
     collections: Collections,
-    emulator: Process,
     url: String,
     live: Listener,
     gate: Gate,
