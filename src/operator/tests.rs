@@ -39,7 +39,7 @@ impl Scene {
         store.accept((1..=count).map(|n| candidate(store, n, n, &["a"])).collect()).await.unwrap();
         scene.fixture.sync().await;
         let end = || End::Dead { cause: "server", reason: "503".to_owned() };
-        let dead = |seq| Change::Settle(Settlement { seq, attempts: 1, body_bytes: 100, end: end() });
+        let dead = |seq| Change::Settle(Settlement { seq, has_waited: true, attempts: 1, body_bytes: 100, end: end() });
         scene.fixture.queues[0].record_durably((1..=count).map(dead).collect()).await.unwrap();
         scene
     }

@@ -103,7 +103,8 @@ impl<'c> Transaction<'c> {
 
     fn settle(&self, sink: SinkId, settlement: &Settlement, now: Timestamp) -> rusqlite::Result<()> {
         let seq = settlement.seq;
-        let waited = self.delete("DELETE FROM waiting WHERE sink = ?1 AND seq = ?2", sink, seq)?;
+        let waited =
+            settlement.has_waited && self.delete("DELETE FROM waiting WHERE sink = ?1 AND seq = ?2", sink, seq)?;
         let mut settled = Settled::of(settlement, now);
         // Only a replay, which waits on disk, finds that it has ended before.
         if waited && settled.delivered_at().is_none() {

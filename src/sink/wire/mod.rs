@@ -100,6 +100,8 @@ fn routes(delivery: &Delivery) -> Cow<'_, str> {
 
 fn encode<'a>(text: impl Into<Cow<'a, str>>, set: &'static AsciiSet) -> Cow<'a, str> {
     match text.into() {
+        // Hashes, numbers and most names: no set has any of these.
+        plain if plain.bytes().all(|byte| byte.is_ascii_alphanumeric()) => plain,
         Cow::Borrowed(text) => utf8_percent_encode(text, set).into(),
         Cow::Owned(text) => utf8_percent_encode(&text, set).to_string().into(),
     }

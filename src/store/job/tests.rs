@@ -82,7 +82,7 @@ fn is_replayed(model: &Model, sink: usize, seq: u64, again: bool) -> bool {
 }
 
 fn end(seq: u64, end: End) -> Change {
-    Change::Settle(Settlement { seq, attempts: 1, body_bytes: 100, end })
+    Change::Settle(Settlement { seq, has_waited: true, attempts: 1, body_bytes: 100, end })
 }
 
 fn dead(seq: u64, cause: &'static str) -> Change {

@@ -178,8 +178,13 @@ impl Mending<'_, '_> {
         match remedy {
             Remedy::Bury => {
                 let reason = "its message was lost with a damaged part of the store".to_owned();
-                let settlement =
-                    Settlement { seq, attempts: 0, body_bytes: 0, end: End::Dead { cause: "damaged", reason } };
+                let settlement = Settlement {
+                    seq,
+                    has_waited: true,
+                    attempts: 0,
+                    body_bytes: 0,
+                    end: End::Dead { cause: "damaged", reason },
+                };
                 self.transaction.change(sink, &Change::Settle(settlement), self.hints.now)?;
                 self.transaction
                     .connection()
@@ -276,8 +281,13 @@ impl Mending<'_, '_> {
             let sinks = records::dead_at(self.transaction.connection(), seq)?;
             for sink in &sinks {
                 let reason = "the reason was lost with a damaged part of the store".to_owned();
-                let settlement =
-                    Settlement { seq, attempts: 0, body_bytes: 0, end: End::Dead { cause: "damaged", reason } };
+                let settlement = Settlement {
+                    seq,
+                    has_waited: true,
+                    attempts: 0,
+                    body_bytes: 0,
+                    end: End::Dead { cause: "damaged", reason },
+                };
                 self.transaction.change(*sink, &Change::Settle(settlement), self.hints.now)?;
                 let name = self.name(*sink);
                 self.lose(format!("dead letters of {name}: their reasons are lost"), seq);

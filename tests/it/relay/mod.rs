@@ -183,7 +183,7 @@ impl Process {
         self.signal("TERM").await;
     }
 
-    async fn signal(&self, name: &str) {
+    pub(crate) async fn signal(&self, name: &str) {
         let Some(id) = self.child.id() else { return };
         let status = Command::new("sh").args(["-c", &format!("kill -{name} {id}")]).status().await.unwrap();
         assert!(status.success());
