@@ -91,7 +91,7 @@ impl Group {
     pub(super) fn tell_expired(&mut self, expired: u64, now: Instant) {
         let sink = &self.name;
         if self.state.tallies.expired.is_told("expired", expired, now) {
-            tracing::warn!(%sink, expired, "the sink's backlog is over backlog.max_bytes: its oldest deliveries expire");
+            tracing::warn!(%sink, expired, "the sink's backlog is over backlog.max_bytes: its oldest deliveries expired");
         } else {
             tracing::debug!(%sink, expired, "deliveries expired");
         }

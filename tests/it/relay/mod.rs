@@ -209,7 +209,9 @@ impl Drop for Process {
     #[expect(clippy::print_stdout, reason = "what is printed belongs to the failed test")]
     fn drop(&mut self) {
         if std::thread::panicking() {
-            let log = self.log();
+            // Its directory may be gone by now; a second panic would hide the first.
+            let log =
+                fs::read(&self.log).map_or_else(|_| String::new(), |log| String::from_utf8_lossy(&log).into_owned());
             let lines: Vec<&str> = log.lines().collect();
             let tail = &lines[lines.len().saturating_sub(TAIL_LINES)..];
             println!("--- the end of {}:\n{}\n", self.log.display(), tail.join("\n"));
