@@ -19,7 +19,8 @@ use anyhow::{Context, anyhow};
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use super::jobs::{Pace, Refusal, Work};
+use super::jobs::{Refusal, Work};
+use super::pace::Pace;
 use crate::backoff::Backoff;
 use crate::config::SinkName;
 use crate::delivery::Controls;
@@ -149,7 +150,7 @@ impl Work {
                 biased;
                 () = self.drain.cancelled() => return Ok(None),
                 () = self.cancel.cancelled() => continue,
-                page = filling.page(&job, pace.rows()) => page,
+                page = filling.page(&job, pace.rows(job.counts.done, Instant::now())) => page,
             };
             let page = match page {
                 Ok(page) => page,
@@ -163,7 +164,7 @@ impl Work {
             (failures, job.trouble) = (0, None);
             let Some(stepped) = self.hand_over(Step { job, page }).await? else { return Ok(None) };
             job = stepped;
-            self.idle(pace.next(&job)).await;
+            self.idle(pace.next(job.counts.done)).await;
         }
         Ok(Some(job))
     }

@@ -3,7 +3,9 @@
 //! Every change is durable before it is answered, and logged with what it is about, what was before and what is now.
 
 mod backfill;
+mod board;
 mod jobs;
+mod pace;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -23,7 +25,7 @@ use crate::intake::Reroute;
 use crate::lifecycle::{Lifecycle, Task};
 use crate::metrics::Metrics;
 use crate::repair::Present;
-use crate::store::{Counts, Job, Order, Paused, PausedBy, Stopped, Store};
+use crate::store::{Counts, Job, LetterChoice, Order, Paused, PausedBy, Stopped, Store};
 
 /// What an operator's work is done with.
 pub(crate) struct Setup {
@@ -128,9 +130,12 @@ impl Operator {
         self.jobs.one(number)
     }
 
-    /// Ends a job where it is. What it has done stays done; nothing if it has ended.
-    pub(crate) fn cancel(&self, number: u64) -> Option<Job> {
-        self.jobs.cancel(number)
+    /// Ends a job where it is: as it was, and as it has ended. What it has done stays done. Durable when it returns.
+    pub(crate) async fn cancel(&self, number: u64) -> Result<Job, Refusal> {
+        let (before, after) = self.jobs.cancel(number).await?;
+        let (was, is) = (before.state.as_str(), after.state.as_str());
+        tracing::info!(job = number, before = was, after = is, "an operator cancelled a job");
+        Ok(after)
     }
 
     fn check(&self, order: &Order) -> Result<(), Refusal> {
@@ -144,8 +149,21 @@ impl Operator {
             Order::DropParked { sink } if !self.store.parked().contains_key(&known(sink)) => {
                 Err(Refusal::NotFound(format!("nothing is parked for a sink `{sink}`")))
             }
+            Order::ReplayDeadLetters { choice: LetterChoice { sink: Some(sink), .. }, .. }
+            | Order::DropDeadLetters { choice: LetterChoice { sink: Some(sink), .. } }
+                if self.store.sink_id(&known(sink)).is_none() && !self.has_seen(sink)? =>
+            {
+                Err(Refusal::NotFound(format!("there is no sink `{sink}`, and never was")))
+            }
             _ => Ok(()),
         }
+    }
+
+    /// Whether the store knows a sink, perhaps one that is no longer configured. Blocks for a moment.
+    fn has_seen(&self, sink: &str) -> Result<bool, Refusal> {
+        let failed = |error: &dyn std::error::Error| Refusal::Failed(error.to_string());
+        let survey = self.store.survey().map_err(|error| failed(&error))?;
+        survey.knows_sink(sink).map_err(|error| failed(&error))
     }
 
     fn controls(&self, name: &SinkName) -> Result<Controls, NotDone> {

@@ -172,6 +172,7 @@ impl Accepting {
                 sink.bell.ring(seq);
             }
         }
+        self.recent.rung(self.next_seq - 1);
     }
 
     fn count_repeat(&self, repeat: Repeat) {

@@ -160,6 +160,7 @@ mod tests {
     fn an_end_tells_how_it_came() {
         let job = |state: &str, why: Option<&str>| JobView {
             number: 7,
+            what: String::new(),
             state: state.to_owned(),
             why: why.map(str::to_owned),
             trouble: None,

@@ -1,14 +1,14 @@
 //! One step of a job, inside the transaction of a commit.
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, params};
 
 use super::parked::Parked;
 use super::{Counts, Job, JobState, Order, Page};
 use crate::clock::Timestamp;
 use crate::store::Claimed;
 use crate::store::dead::DeadLetter;
-use crate::store::format::{Damaged, Decoder, Table, open, seal};
-use crate::store::transaction::DELIVERED;
+use crate::store::format::{Damaged, Table, seal};
+use crate::store::settled::Settled;
 use crate::store::{Replay, SinkId, Waiting};
 
 /// What a job wants done in the next commit: a page, or only its own row written.
@@ -104,8 +104,10 @@ impl Judge<'_> {
         if self.waits(&key)? {
             return Ok(Verdict::Waiting);
         }
-        match self.outcome(row.sink, row.seq)? {
-            Some(DELIVERED) if !again => return Ok(Verdict::Delivered),
+        match Settled::find(self.connection, row.sink, row.seq)? {
+            Some(Ok(settled)) if !again && settled.delivered_at().is_some() => return Ok(Verdict::Delivered),
+            // What is not known is not repeated unless that is asked for.
+            Some(Err(Damaged)) if !again => return Ok(Verdict::Delivered),
             None if row.is_named && self.is_beyond_low(&key)? => return Ok(Verdict::Waiting),
             _ => {}
         }
@@ -121,16 +123,6 @@ impl Judge<'_> {
 
     fn is_beyond_low(&self, key: &[u64]) -> rusqlite::Result<bool> {
         self.has("SELECT 1 FROM cursor WHERE sink = ?1 AND low < ?2", key)
-    }
-
-    /// How the delivery ended, if it did. A damaged row counts as delivered: what is not known is not repeated unless
-    /// that is asked for.
-    fn outcome(&self, sink: SinkId, seq: u64) -> rusqlite::Result<Option<u8>> {
-        let mut statement = self.connection.prepare_cached("SELECT row FROM settled WHERE sink = ?1 AND seq = ?2")?;
-        let row: Option<Vec<u8>> = statement.query_row(params![sink.0, seq], |row| row.get(0)).optional()?;
-        let Some(row) = row else { return Ok(None) };
-        let outcome = open(Table::Settled, &[sink.0.into(), seq], &row).and_then(outcome);
-        Ok(Some(outcome.unwrap_or(DELIVERED)))
     }
 
     fn has(&self, sql: &str, key: &[u64]) -> rusqlite::Result<bool> {
@@ -245,10 +237,4 @@ impl Order {
         };
         connection.prepare_cached(sql)?.query_row([], |row| row.get(0))
     }
-}
-
-fn outcome(row: &[u8]) -> Result<u8, Damaged> {
-    let mut input = Decoder(row);
-    let (_at, _attempts) = (input.number()?, input.number()?);
-    input.byte()
 }

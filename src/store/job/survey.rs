@@ -108,6 +108,11 @@ impl Survey {
         }
     }
 
+    /// Whether there is or was a sink of this name.
+    pub(crate) fn knows_sink(&self, name: &str) -> rusqlite::Result<bool> {
+        Ok(number(&self.connection, 1, name)?.is_some())
+    }
+
     /// How many of these messages are still in quarantine.
     pub(crate) fn still_kept(&self, numbers: &[u64]) -> rusqlite::Result<u64> {
         let mut statement = self.connection.prepare_cached("SELECT 1 FROM quarantine WHERE number = ?1")?;

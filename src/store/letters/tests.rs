@@ -21,11 +21,17 @@ struct Scene {
 
 fn dead(seq: u64, cause: &'static str) -> Change {
     let end = End::Dead { cause, reason: format!("reason {seq}") };
-    Change::Settle(Settlement { seq, attempts: 2, body_bytes: 100, end })
+    Change::Settle(Settlement { seq, has_waited: true, attempts: 2, body_bytes: 100, end })
 }
 
 fn delivered(seq: u64) -> Change {
-    Change::Settle(Settlement { seq, attempts: 1, body_bytes: 100, end: End::Delivered { status: Some(204) } })
+    Change::Settle(Settlement {
+        seq,
+        has_waited: true,
+        attempts: 1,
+        body_bytes: 100,
+        end: End::Delivered { status: Some(204) },
+    })
 }
 
 fn attempt(seq: u64, number: u32, at: Timestamp) -> Change {

@@ -193,7 +193,8 @@ async fn an_index_goes_with_its_range() {
     model.accept(&fixture, 400, &mut random).await;
     tick(&fixture, 4).await;
     let end = End::Delivered { status: None };
-    let settle = |seq| Change::Settle(Settlement { seq, attempts: 1, body_bytes: 100, end: end.clone() });
+    let settle =
+        |seq| Change::Settle(Settlement { seq, has_waited: true, attempts: 1, body_bytes: 100, end: end.clone() });
     fixture.queues[0].record((1..=400).map(settle).chain([Change::Low(400)]).collect()).await.unwrap();
     for queue in &fixture.queues[1..] {
         queue.record(vec![Change::Low(400)]).await.unwrap();

@@ -303,7 +303,7 @@ async fn a_backfill_waits_for_rest_can_be_cancelled_and_ends_without_its_sink() 
     let waiting = job(&config, "it says why it waits", |job| job["trouble"].is_string()).await;
     assert!(waiting["trouble"].as_str().unwrap().contains("wants fewer requests (HTTP 429)"), "{waiting}");
     let (_, shown) = command(&config, &["jobs", "list"]).await;
-    assert!(shown.contains("waits: CSPR.cloud did not answer"), "{shown}");
+    assert!(shown.contains("job 2 waits: CSPR.cloud did not answer"), "{shown}");
     gate.open();
     let ended = job(&config, "it ends", |job| job["state"] == "done").await;
     assert_eq!((&ended["counts"]["delivered"], &ended["trouble"]), (&sent.into(), &Value::Null));

@@ -9,6 +9,7 @@ mod collections;
 mod disk;
 mod faults;
 mod formats;
+mod full;
 mod gaps;
 mod gate;
 mod hostile;
@@ -25,6 +26,7 @@ mod reload;
 mod start;
 mod stop;
 pub(crate) mod store;
+mod sync;
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -184,7 +186,7 @@ impl Process {
         self.signal("TERM").await;
     }
 
-    async fn signal(&self, name: &str) {
+    pub(crate) async fn signal(&self, name: &str) {
         let Some(id) = self.child.id() else { return };
         let status = Command::new("sh").args(["-c", &format!("kill -{name} {id}")]).status().await.unwrap();
         assert!(status.success());
