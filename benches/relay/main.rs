@@ -18,6 +18,7 @@ mod buses;
 mod kafka;
 mod latency;
 mod operate;
+mod owners;
 mod process;
 mod receiver;
 mod relay;

@@ -177,7 +177,7 @@ fn replay(relay: &mut Relay, receiver: &Receiver, (count, limit): (u64, Option<u
 }
 
 /// Where to ask a relay.
-struct Desk {
+pub(crate) struct Desk {
     runtime: Runtime,
     client: Client,
     base: String,
@@ -191,7 +191,7 @@ impl Desk {
         Ok(Self { _relay: Some(relay), ..desk })
     }
 
-    fn of(relay: &mut Relay) -> anyhow::Result<Self> {
+    pub(crate) fn of(relay: &mut Relay) -> anyhow::Result<Self> {
         let said = relay.process.wait_for("admin=", BOUND)?;
         let address = said.split_once("admin=").and_then(|(_, rest)| rest.split_whitespace().next());
         let base = format!("http://{}", address.context("where its admin side is")?);
@@ -208,7 +208,7 @@ impl Desk {
         Ok(serde_json::from_slice(&answer).unwrap_or_default())
     }
 
-    fn get(&self, path: &str) -> anyhow::Result<(Value, Duration)> {
+    pub(crate) fn get(&self, path: &str) -> anyhow::Result<(Value, Duration)> {
         let began = Instant::now();
         let answer = self.ask(Method::GET, path, None)?;
         Ok((answer, began.elapsed()))

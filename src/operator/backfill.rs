@@ -226,7 +226,7 @@ impl<'w> Filling<'w> {
     }
 
     async fn fetch(&self, number: u64) -> Result<Fetched, Trouble> {
-        let after = self.look(|survey| survey.newest()).await?;
+        let after = self.look(|survey| Ok(survey.newest()?)).await?;
         let page = self.present().page(&self.package, self.history, number).await?;
         if number == 1 && page.rows.is_empty() {
             return Err(Trouble::Final(anyhow!(nothing(&self.package))));
@@ -307,7 +307,7 @@ impl<'w> Filling<'w> {
 
     /// Reads a token alone; it comes back if REST is still behind.
     async fn read(&self, told: Told, sorted: &mut Sorted) -> Result<Option<Told>, Trouble> {
-        let after = self.look(|survey| survey.newest()).await?;
+        let after = self.look(|survey| Ok(survey.newest()?)).await?;
         let Some(exactly) = self.present().exactly(&self.package, &told.token_id).await? else {
             sorted.counts.add(Counts { matched: 1, gone: 1, ..Counts::default() });
             return Ok(None);
@@ -338,7 +338,7 @@ impl<'w> Filling<'w> {
     /// Looks into the store, on a thread for that.
     async fn look<T: Send + 'static>(
         &self,
-        look: impl FnOnce(&Survey) -> rusqlite::Result<T> + Send + 'static,
+        look: impl FnOnce(&Survey) -> anyhow::Result<T> + Send + 'static,
     ) -> anyhow::Result<T> {
         let (store, kept) = (self.work.start.store.clone(), Arc::clone(&self.survey));
         let looked = spawn_blocking(move || {
@@ -347,7 +347,7 @@ impl<'w> Filling<'w> {
                 Some(survey) => survey,
                 None => store.survey()?,
             };
-            Ok(look(kept.insert(survey))?)
+            look(kept.insert(survey))
         });
         looked.await.context("looking into the store")?
     }
@@ -358,7 +358,7 @@ fn with_stored(
     sink: SinkId,
     history: bool,
     told: Vec<Told>,
-) -> rusqlite::Result<Vec<(Told, Option<Stored>)>> {
+) -> anyhow::Result<Vec<(Told, Option<Stored>)>> {
     if history {
         let mut found = survey.with_ids(sink, &told.iter().map(|told| told.identity.id).collect())?;
         let itself = |told: Told| {

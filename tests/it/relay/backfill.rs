@@ -137,6 +137,14 @@ impl Stage {
         relay
     }
 
+    /// Sets a job to work without asking before what it would do.
+    async fn order(&self, order: &Value) {
+        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        let request = http.post(format!("http://127.0.0.1:{}/api/v1/jobs", self.admin)).bearer_auth(TOKEN);
+        let answer = request.header("content-type", "application/json").body(order.to_string()).send().await.unwrap();
+        assert_eq!(answer.status(), 202);
+    }
+
     async fn published(&self) {
         super::within(PATIENCE, "all is published", || self.emulator.said().contains("Published all")).await;
     }
@@ -291,13 +299,11 @@ async fn a_backfill_waits_for_rest_can_be_cancelled_and_ends_without_its_sink() 
     gate.refuse(Refusal { status: 429, retry_after: Some(1) });
     let (is_well, said) = backfill(&config, &["--sink", "late"]).await;
     assert!(!is_well && said.contains("wants fewer requests (HTTP 429)"), "{said}");
-    gate.open();
-    assert!(backfill(&config, &["--sink", "late", "--rate", "200", "--yes", "--detach"]).await.0);
-    gate.refuse(Refusal { status: 429, retry_after: Some(1) });
+    stage.order(&serde_json::json!({ "kind": "backfill", "sink": "late", "contract_package": PACKAGE })).await;
     let waiting = job(&config, "it says why it waits", |job| job["trouble"].is_string()).await;
     assert!(waiting["trouble"].as_str().unwrap().contains("wants fewer requests (HTTP 429)"), "{waiting}");
     let (_, shown) = command(&config, &["jobs", "list"]).await;
-    assert!(shown.contains("waits: CSPR.cloud did not answer"), "{shown}");
+    assert!(shown.contains("job 2 waits: CSPR.cloud did not answer"), "{shown}");
     gate.open();
     let ended = job(&config, "it ends", |job| job["state"] == "done").await;
     assert_eq!((&ended["counts"]["delivered"], &ended["trouble"]), (&sent.into(), &Value::Null));
