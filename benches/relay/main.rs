@@ -18,6 +18,7 @@ mod buses;
 mod kafka;
 mod latency;
 mod operate;
+mod owners;
 mod process;
 mod receiver;
 mod relay;
@@ -61,7 +62,7 @@ const QUICK: Size = Size {
     backlog_small: 30_000,
     bare_seconds: 2,
     latency_seconds: 8,
-    letters: 100_000,
+    letters: 200_000,
 };
 /// Of the messages of all runs.
 const BODY_BYTES: usize = 1500;

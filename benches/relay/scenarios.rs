@@ -7,7 +7,7 @@ use crate::receiver::Receiver;
 use crate::relay::{Place, Relay, Sink};
 use crate::report::{Report, Row, Usage, millis, rate};
 use crate::source::Emulator;
-use crate::{BODY_BYTES, Size, bare, buses, operate, routes};
+use crate::{BODY_BYTES, Size, bare, buses, operate, owners, routes};
 
 const IN_FLIGHT: usize = 64;
 /// No measurement takes longer.
@@ -31,7 +31,11 @@ pub(crate) fn run(size: Size, only: Option<&str>, report: &mut Report) -> anyhow
     if is_wanted("operate") {
         operate::measure(size, &receiver, report)?;
     }
-    if only.is_some_and(|only| only.split(',').all(|it| matches!(it, "routes" | "kafka" | "amqp" | "operate"))) {
+    if is_wanted("owners") {
+        owners::measure(size, &receiver, report)?;
+    }
+    const APART: [&str; 5] = ["routes", "kafka", "amqp", "operate", "owners"];
+    if only.is_some_and(|only| only.split(',').all(|it| APART.contains(&it))) {
         return Ok(());
     }
     let read = bare_loops(size, &receiver, report)?;

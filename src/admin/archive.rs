@@ -12,6 +12,7 @@ use tokio::sync::Semaphore;
 
 use super::problem::Problem;
 use crate::event::EventId;
+use crate::metrics::Metrics;
 use crate::store::{self, Overview};
 
 /// Reads under way at once; others wait for their turn, as long as a request may take.
@@ -29,9 +30,11 @@ impl Archive {
         Self { directory: directory.into(), slots: Arc::new(Semaphore::new(READS_MAX)) }
     }
 
-    /// What the store holds at a glance.
-    pub(super) async fn overview(&self) -> Result<Overview, Problem> {
-        self.read(|directory| Ok(store::overview(directory)?)).await
+    /// What the store holds at a glance; the metrics know which sinks are owed something.
+    pub(super) async fn overview(&self, metrics: &Metrics) -> Result<Overview, Problem> {
+        let sinks = metrics.sinks().into_iter();
+        let owed = sinks.filter(|(_, row)| row.metrics.pending.value() > 0).map(|(name, _)| name).collect();
+        self.read(move |directory| Ok(store::overview(directory, &owed)?)).await
     }
 
     /// Does blocking work on the directory. One that nobody waits for any more goes on to its end, in its slot.

@@ -27,6 +27,8 @@ pub(crate) struct LetterList {
     /// The `cursor` of the next page; absent if that was all. A page may be short, or empty, and yet have a next one:
     /// looking for rare letters among many ends after a while, so that every page comes soon.
     pub(crate) next: Option<String>,
+    /// The filter names a sink that never was.
+    pub(crate) is_sink_unknown: bool,
 }
 
 /// Every dead letter of an event.
@@ -116,7 +118,8 @@ impl LetterQuery {
 pub(crate) fn page(directory: &Directory, wanted: &Wanted, now: Timestamp) -> anyhow::Result<LetterList> {
     let page = store::dead_letters(directory)?.page(&wanted.filter, wanted.from, wanted.limit, now)?;
     let dead_letters = page.letters.iter().map(LetterView::from).collect();
-    Ok(LetterList { dead_letters, next: page.next.map(|next| next.to_string()) })
+    let (next, is_sink_unknown) = (page.next.map(|next| next.to_string()), page.is_sink_unknown);
+    Ok(LetterList { dead_letters, next, is_sink_unknown })
 }
 
 /// Every letter of an event.

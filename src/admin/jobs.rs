@@ -24,10 +24,14 @@ pub(crate) struct Jobs {
 #[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
 pub(crate) struct JobView {
     pub(crate) number: u64,
+    /// What it does and to what, in words.
+    pub(crate) what: String,
     /// `running`, `done`, `cancelled` or `failed`.
     pub(crate) state: String,
     /// Why it failed.
     pub(crate) why: Option<String>,
+    /// Why it does not move, while it does not: CSPR.cloud's REST API, which is asked again later.
+    pub(crate) trouble: Option<String>,
     pub(crate) created_at: String,
     pub(crate) ended_at: Option<String>,
     pub(crate) counts: CountsView,
@@ -48,7 +52,7 @@ pub(crate) struct CountsView {
     pub(crate) seen: u64,
     /// Of these: meant by the filter. The sum of what follows, but for `superseded`.
     pub(crate) matched: u64,
-    /// Replayed, dropped, or accepted from quarantine.
+    /// Sent, replayed, dropped, or accepted from quarantine.
     pub(crate) done: u64,
     /// Left alone: delivered already.
     pub(crate) delivered: u64,
@@ -77,8 +81,10 @@ impl From<Job> for JobView {
         let why = if let JobState::Failed(why) = &job.state { Some(why.clone()) } else { None };
         Self {
             number: job.number,
+            what: job.order.to_string(),
             state: job.state.as_str().to_owned(),
             why,
+            trouble: job.trouble,
             created_at: Timestamp(job.created_at_ms).to_string(),
             ended_at: job.ended_at_ms.map(|at| Timestamp(at).to_string()),
             counts: job.counts.into(),
@@ -160,19 +166,19 @@ pub(super) async fn dry_run(
 
 /// End a job where it is
 ///
-/// What it has done stays done. A job that has ended is answered as it is.
+/// What it has done stays done, and that it has ended is durable when this is answered. A job that had ended before is
+/// answered as it is.
 #[utoipa::path(
     post, path = "/api/v1/jobs/{number}/cancel", tag = "jobs",
     params(("number" = u64, Path, description = "As it was answered")),
-    responses((status = 202, body = JobView), (status = 404, body = Problem, content_type = "application/problem+json"))
+    responses(
+        (status = 200, body = JobView),
+        (status = 404, body = Problem, content_type = "application/problem+json"),
+        (status = 503, body = Problem, content_type = "application/problem+json"),
+    )
 )]
-pub(super) async fn cancel(
-    State(context): State<Shared>,
-    Path(number): Path<u64>,
-) -> Result<(StatusCode, Json<JobView>), Problem> {
-    let job = context.operator.cancel(number).ok_or_else(|| unknown(number))?;
-    tracing::info!(job = number, before = job.state.as_str(), "an operator cancelled a job");
-    Ok((StatusCode::ACCEPTED, Json(job.into())))
+pub(super) async fn cancel(State(context): State<Shared>, Path(number): Path<u64>) -> Result<Json<JobView>, Problem> {
+    Ok(Json(context.operator.cancel(number).await?.into()))
 }
 
 fn unknown(number: u64) -> Problem {

@@ -46,6 +46,7 @@ use crate::metrics::Metrics;
 use crate::operator::Operator;
 use crate::store::Store;
 pub(crate) use archive::{Archive, Which};
+pub(crate) use health::Health;
 pub(crate) use jobs::{CountsView, Forecast, JobView, Jobs};
 pub(crate) use orders::{EventFilterRequest, LetterFilterRequest, OrderRequest, QuarantineFilterRequest};
 pub(crate) use problem::Problem;

@@ -142,7 +142,7 @@ fn share(part: u64, whole: u64) -> Option<f64> {
 /// All sinks
 #[utoipa::path(get, path = "/api/v1/sinks", tag = "sinks", responses((status = 200, body = Sinks)))]
 pub(super) async fn list(State(context): State<Shared>) -> Result<Json<Sinks>, Problem> {
-    let overview = context.archive.overview().await?;
+    let overview = context.archive.overview(&context.metrics).await?;
     Ok(Json(Sinks::now(&context, &overview)))
 }
 
@@ -156,7 +156,7 @@ pub(super) async fn list(State(context): State<Shared>) -> Result<Json<Sinks>, P
     )
 )]
 pub(super) async fn one(State(context): State<Shared>, Path(name): Path<String>) -> Result<Json<SinkStatus>, Problem> {
-    let overview = context.archive.overview().await?;
+    let overview = context.archive.overview(&context.metrics).await?;
     let name = SinkName(name.as_str().into());
     match context.metrics.sinks().get(&name) {
         Some(row) => Ok(Json(SinkStatus::now(&name, row, &context, &overview))),

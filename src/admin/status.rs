@@ -125,6 +125,8 @@ pub(crate) struct StoreStatus {
     pub(crate) damaged_rows: u64,
     /// No events are taken, for want of space.
     pub(crate) intake_waiting: bool,
+    /// Where it is missing, and what to do about it.
+    pub(crate) intake_waits_for: Option<String>,
 }
 
 /// The stream `nft-token-ownership`; the counts are since the relay started.
@@ -244,6 +246,7 @@ fn store(store: &StoreMetrics, max_bytes: u64, overview: &Overview) -> StoreStat
         commit_seconds_mean: (commits > 0).then(|| mean().as_secs_f64()),
         damaged_rows: store.damaged_rows.value(),
         intake_waiting: store.intake_waits.value() > 0,
+        intake_waits_for: store.intake_waits_for(),
     }
 }
 
@@ -273,6 +276,6 @@ fn reload(reload: &ReloadMetrics) -> ReloadStatus {
 /// The relay at a glance
 #[utoipa::path(get, path = "/api/v1/status", tag = "about", responses((status = 200, body = Status)))]
 pub(super) async fn status(State(context): State<Shared>) -> Result<Json<Status>, Problem> {
-    let overview = context.archive.overview().await?;
+    let overview = context.archive.overview(&context.metrics).await?;
     Ok(Json(Status::now(&context, &overview)))
 }

@@ -99,7 +99,10 @@ impl App {
         let start = |outlet: Outlet| (outlet.name.clone(), delivery::start(outlet, clock.clone(), &lifecycle));
         let sinks: BTreeMap<SinkName, Delivering> = outlets.into_iter().map(start).collect();
         let reroute = Reroute { network: config.source.network, routing: Arc::clone(&routing) };
-        let (operator, jobs) = Operator::start(reroute.clone(), store.clone(), clock.clone(), &lifecycle);
+        let base =
+            rest::Base { store: &store, clock: &clock, metrics: &metrics, notices: &notices, lifecycle: &lifecycle };
+        let client = rest::client(&config, &base)?;
+        let (operator, jobs) = Operator::start(base.operator(reroute.clone(), &client.rest), &lifecycle);
         sinks.iter().for_each(|(name, sink)| operator.add_sink(name, sink.controls()));
         let intake = Intake::new(config.source.network, Arc::clone(&routing), store.clone(), Arc::clone(&metrics));
         let (sender, intake) = start_intake(intake, &lifecycle)?;
@@ -107,9 +110,7 @@ impl App {
         let subscriptions = route::subscriptions(&config.routes, config.source.push_down);
         let told = (Arc::clone(&metrics), notices.clone());
         let source = Source::connect(&lifecycle, config.source.clone(), subscriptions, sender, told)?;
-        let base =
-            rest::Base { store: &store, clock: &clock, metrics: &metrics, notices: &notices, lifecycle: &lifecycle };
-        let asking = Asking::start(&config, reroute, source.action_connects(), &base)?;
+        let asking = Asking::start(&config, reroute, source.action_connects(), client, &base)?;
         let upkeep = lifecycle.spawn("upkeep", upkeep(store.clone(), lifecycle.clone()));
         let shutdown_timeout = config.shutdown_timeout;
         let admin = admin.serve(admin::Context {

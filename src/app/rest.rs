@@ -13,8 +13,9 @@ use crate::intake::Reroute;
 use crate::lifecycle::{Lifecycle, Task};
 use crate::metrics::Metrics;
 use crate::notices::Notices;
+use crate::operator;
 use crate::ownership::{self, Ownership};
-use crate::repair::{self, Repair};
+use crate::repair::{self, Present, Repair};
 use crate::source::rest::{Account, Rest};
 use crate::store::Store;
 
@@ -25,6 +26,19 @@ pub(super) struct Base<'a> {
     pub(super) metrics: &'a Arc<Metrics>,
     pub(super) notices: &'a Notices,
     pub(super) lifecycle: &'a Lifecycle,
+}
+
+impl Base<'_> {
+    /// What an operator's work is done with.
+    pub(super) fn operator(&self, reroute: Reroute, rest: &Rest) -> operator::Setup {
+        operator::Setup {
+            present: Present::new(rest, reroute.network, self.clock.clone()),
+            reroute,
+            store: self.store.clone(),
+            clock: self.clock.clone(),
+            metrics: Arc::clone(self.metrics),
+        }
+    }
 }
 
 /// All of them at work.
@@ -40,9 +54,10 @@ impl Asking {
         config: &Config,
         intake: Reroute,
         reconnects: watch::Receiver<u64>,
+        client: Client,
         base: &Base<'_>,
     ) -> anyhow::Result<Self> {
-        let (rest, budget) = client(config, base)?;
+        let Client { rest, budget } = client;
         let Base { store, clock, metrics, notices, lifecycle } = *base;
         let (store, clock, metrics) = (store.clone(), clock.clone(), Arc::clone(metrics));
         let repair = repair::Setup {
@@ -79,14 +94,20 @@ fn wanted(config: &Config) -> repair::Wanted {
     repair::Wanted { config: config.repair, routes: config.routes.clone() }
 }
 
-/// The client, and the task that keeps what it spends. Nothing is asked yet.
-fn client(config: &Config, base: &Base<'_>) -> anyhow::Result<(Rest, Task)> {
+/// The client, and the task that keeps what it spends.
+pub(super) struct Client {
+    pub(super) rest: Rest,
+    budget: Task,
+}
+
+/// Nothing is asked yet.
+pub(super) fn client(config: &Config, base: &Base<'_>) -> anyhow::Result<Client> {
     let Base { store, clock, metrics, lifecycle, .. } = *base;
     let spent = store.spent().context("reading what was asked of CSPR.cloud's REST API")?;
     let account = Account { clock: clock.clone(), metrics: Arc::clone(&metrics.rest), spent };
     let rest = Rest::new(&config.source, account)?;
-    let task = lifecycle.spawn("budget", keep(rest.spent(), store.clone(), lifecycle.clone()));
-    Ok((rest, task))
+    let budget = lifecycle.spawn("budget", keep(rest.spent(), store.clone(), lifecycle.clone()));
+    Ok(Client { rest, budget })
 }
 
 /// Hands every change to the store, many as one when they come faster than it commits. Ends with the drain, once the

@@ -46,7 +46,7 @@ pub(crate) struct Args {
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "What is published")]
 struct Traffic {
-    /// Events per second; 0 is as fast as the clients read
+    /// Events per second; 0 is as fast as the clients read. After a stall at most a second is made up for
     #[arg(long, default_value_t = 10.0)]
     rate: f64,
     /// Stop publishing after this many events, and go on serving

@@ -12,7 +12,9 @@ use reqwest::redirect::Policy;
 use reqwest::{Client, Url};
 use tokio::time::{sleep, timeout};
 
+use super::listen::shown;
 use super::relay;
+use crate::admin::Health;
 use crate::config;
 
 /// Bounds one question, from the connection to the end of the answer.
@@ -22,7 +24,7 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// Ask a running relay whether it takes events
 ///
 /// It does while it runs and is not being stopped; no sink and no source has a say in it. The exit code is 0 if it does
-/// and 1 if not.
+/// and 1 if not. A relay that is well and has no room for more events says so, with 0: a restart would not help.
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
     /// Where its admin side is, such as `http://localhost:9464` [default: `admin.listen` of the configuration]
@@ -41,15 +43,22 @@ pub(crate) async fn run(args: Args, out: &mut dyn Write) -> anyhow::Result<()> {
     let url = base.join("/healthz/ready").with_context(|| format!("{base} is no address of a relay"))?;
     let client = Client::builder().timeout(ASK_TIMEOUT).redirect(Policy::none()).no_proxy().build()?;
     let asking = async {
-        while ask(&client, &url).await.is_err() {
-            sleep(PAUSE).await;
+        loop {
+            match ask(&client, &url).await {
+                Ok(health) => return health,
+                Err(_) => sleep(PAUSE).await,
+            }
         }
     };
-    if timeout(Duration::from_secs(args.wait), asking).await.is_err() {
+    let health = match timeout(Duration::from_secs(args.wait), asking).await {
+        Ok(health) => health,
         // The last answer says more than that time is over.
-        ask(&client, &url).await?;
+        Err(_) => ask(&client, &url).await?,
+    };
+    match health.detail {
+        None => writeln!(out, "the relay at {base} takes events")?,
+        Some(why) => writeln!(out, "the relay at {base} is well and takes no events: {}", shown(&why, usize::MAX))?,
     }
-    writeln!(out, "the relay at {base} takes events")?;
     Ok(())
 }
 
@@ -61,7 +70,7 @@ fn configured(path: Option<PathBuf>) -> anyhow::Result<Url> {
     relay::at(loaded.config.admin.listen)
 }
 
-async fn ask(client: &Client, url: &Url) -> anyhow::Result<()> {
+async fn ask(client: &Client, url: &Url) -> anyhow::Result<Health> {
     let asked = client.get(url.clone()).send().await;
     let answer =
         asked.with_context(|| format!("no relay answers at {url}: is it running, and is this its admin.listen?"))?;
@@ -69,5 +78,6 @@ async fn ask(client: &Client, url: &Url) -> anyhow::Result<()> {
     if !status.is_success() {
         bail!("the relay at {url} takes no events: it answers {status}");
     }
-    Ok(())
+    let answer = answer.text().await.with_context(|| format!("reading the answer of {url}"))?;
+    serde_json::from_str(&answer).with_context(|| format!("what answers at {url} is no relay"))
 }

@@ -1,9 +1,11 @@
 //! `cspr-relay jobs`: the work that operators have set a running relay to.
 
-use std::io::Write;
+use std::io::{self, Write};
 
 use super::USAGE;
+use super::listen::shown;
 use super::relay::Place;
+use super::table::{Table, whole_seconds};
 use crate::admin::{JobView, Jobs};
 
 /// Look at the replays and drops that a running relay works on, and end one
@@ -41,17 +43,19 @@ pub(crate) async fn run(args: Args, out: &mut impl Write, errors: &mut impl Writ
             if json {
                 writeln!(out, "{}", serde_json::to_string(&jobs)?)?;
             } else {
-                out.write_all(table(&jobs.jobs).as_bytes())?;
+                write(&jobs.jobs, out)?;
             }
         }
         Verb::Cancel { number, json } => {
             let job: JobView = relay.post(&["jobs", &number.to_string(), "cancel"], &serde_json::Value::Null).await?;
             if json {
                 writeln!(out, "{}", serde_json::to_string(&job)?)?;
-            } else if job.state == "running" {
-                writeln!(out, "Job {number} ends with the step that is under way.")?;
             } else {
-                writeln!(out, "Job {number} has ended: {}.", job.state)?;
+                writeln!(
+                    out,
+                    "Job {number} has ended: {}. What it did before stays done: {}.",
+                    job.state, job.counts.done
+                )?;
             }
         }
     }
@@ -59,16 +63,23 @@ pub(crate) async fn run(args: Args, out: &mut impl Write, errors: &mut impl Writ
     Ok(0)
 }
 
-fn table(jobs: &[JobView]) -> String {
+/// A line for each; below the table, why some of them failed, or wait.
+pub(super) fn write(jobs: &[JobView], out: &mut impl Write) -> io::Result<()> {
     if jobs.is_empty() {
-        return "There are no jobs.\n".to_owned();
+        return writeln!(out, "There are no jobs.");
     }
-    let mut text = format!("{:>6}  {:<9}  {:<24}  {:>10}  {:>10}\n", "JOB", "STATE", "BEGUN", "MATCHED", "DONE");
+    let mut table = Table::new(["job", "state", "begun", "matched", "done", "what"]);
     for job in jobs {
-        let JobView { number, state, created_at, counts, .. } = job;
-        text += &format!("{number:>6}  {state:<9}  {created_at:<24}  {:>10}  {:>10}\n", counts.matched, counts.done);
+        let JobView { number, what, state, created_at, counts, .. } = job.clone();
+        let (begun, matched, done) = (whole_seconds(&created_at), counts.matched.to_string(), counts.done.to_string());
+        table.row([number.to_string(), state, begun, matched, done, what]);
     }
-    text
+    table.write(out)?;
+    for JobView { number, why, trouble, .. } in jobs {
+        let told = why.iter().map(|why| ("failed", why)).chain(trouble.iter().map(|trouble| ("waits", trouble)));
+        told.into_iter().try_for_each(|(how, why)| writeln!(out, "job {number} {how}: {}", shown(why, usize::MAX)))?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -76,25 +87,37 @@ mod tests {
     use super::*;
     use crate::admin::CountsView;
 
+    fn written(jobs: &[JobView]) -> String {
+        let mut out = Vec::new();
+        write(jobs, &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
     #[test]
     fn jobs_stand_in_a_table() {
-        assert_eq!(table(&[]), "There are no jobs.\n");
+        assert_eq!(written(&[]), "There are no jobs.\n");
         let job = JobView {
             number: 3,
+            what: "replay events, sink=crm".to_owned(),
             state: "running".to_owned(),
             why: None,
+            trouble: Some("HTTP 429".to_owned()),
             created_at: "2026-01-01T00:00:00.000Z".to_owned(),
             ended_at: None,
             counts: CountsView { matched: 10, done: 7, ..CountsView::default() },
         };
-        let text = table(&[job]);
-        let lines: Vec<_> = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>()).collect();
-        assert_eq!(
-            lines,
-            [
-                vec!["JOB", "STATE", "BEGUN", "MATCHED", "DONE"],
-                vec!["3", "running", "2026-01-01T00:00:00.000Z", "10", "7"]
-            ]
-        );
+        let failed = JobView {
+            number: 2,
+            state: "failed".to_owned(),
+            why: Some("no\troom".to_owned()),
+            trouble: None,
+            ..job.clone()
+        };
+        let expected = "job  state                   begun  matched  done  what\n\
+                        3    running  2026-01-01T00:00:00Z       10     7  replay events, sink=crm\n\
+                        2    failed   2026-01-01T00:00:00Z       10     7  replay events, sink=crm\n\
+                        job 3 waits: HTTP 429\n\
+                        job 2 failed: no\\troom\n";
+        assert_eq!(written(&[job, failed]), expected);
     }
 }

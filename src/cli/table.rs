@@ -58,6 +58,11 @@ impl Table {
     }
 }
 
+/// A time without the part after the second.
+pub(super) fn whole_seconds(time: &str) -> String {
+    format!("{}Z", time.get(..19).unwrap_or(time))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -54,7 +54,7 @@ pub use sinks::{
     HeaderText, KafkaConfig, OnFull, Ordering, QueueConfig, QueueType, RateLimit, RetryConfig, Schedule, SinkConfig,
     SinkKind, SinkName, TlsConfig, WebhookConfig,
 };
-pub(crate) use sinks::{TOPIC_BYTES_MAX, is_legal_in_topics};
+pub(crate) use sinks::{CONCURRENCY_MAX, TOPIC_BYTES_MAX, is_legal_in_topics};
 pub use template::{Field, Template, TemplatePart};
 pub use watch::Watch;
 

@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use gate::Gate;
-use group::{Group, State};
+use group::{Attempts, Group, State};
 use queue::{Now, Queue};
 
 use crate::clock::Clock;
@@ -91,6 +91,7 @@ pub(crate) fn start(outlet: Outlet, clock: Clock, lifecycle: &Lifecycle) -> Deli
     let (orders, inbox) = mpsc::channel(ORDERS_MAX);
     let state = State::new(gate.paused());
     let store = Arc::new(store);
+    let attempts = Attempts::new(Arc::clone(&store));
     let group = Group {
         name,
         config,
@@ -104,6 +105,7 @@ pub(crate) fn start(outlet: Outlet, clock: Clock, lifecycle: &Lifecycle) -> Deli
         metrics,
         shown: Arc::clone(&paused),
         notices,
+        attempts,
         state,
     };
     let lifecycle = lifecycle.child();

@@ -18,8 +18,11 @@ pub(crate) struct Pace {
     pub(crate) is_unattended: bool,
 }
 
+/// What is made up for of the time in which nothing could be published.
+const CATCH_UP_MAX: Duration = Duration::from_secs(1);
+
 /// Publishes `messages` one after the other and returns how many there were. Behind schedule it catches up by going
-/// faster, but time spent waiting for a client to connect is not caught up.
+/// faster, for [`CATCH_UP_MAX`]; time spent waiting for a client to connect is not caught up.
 pub(crate) async fn play(
     emulator: &Emulator,
     messages: impl IntoIterator<Item = (Stream, Utf8Bytes)>,
@@ -34,7 +37,7 @@ pub(crate) async fn play(
         }
         if let Some(rate) = pace.rate {
             sleep_until(due).await;
-            due += Duration::from_secs_f64(1.0 / rate);
+            due += due.elapsed().saturating_sub(CATCH_UP_MAX) + Duration::from_secs_f64(1.0 / rate);
         }
         emulator.send(stream, text).await;
         count += 1;

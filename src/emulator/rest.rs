@@ -15,7 +15,7 @@ use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio::time::sleep;
 
@@ -90,7 +90,10 @@ fn list(hub: &Hub, path: &str, query: &str) -> Result<String, Refusal> {
         ["accounts", owner, "nft-token-ownership"] => {
             query.page(&owned.rows(query.value("contract_package_hash"), Some(owner)), hub)
         }
-        ["contract-packages", package, "nft-token-actions"] => query.page(&told.actions(Of::Package(package)), hub),
+        ["contract-packages", package, "nft-tokens"] => query.page(&query.sorted(told.tokens(package)), hub),
+        ["contract-packages", package, "nft-token-actions"] => {
+            query.page(&query.sorted(told.actions(Of::Package(package))), hub)
+        }
         ["contract-packages", package, "nft-tokens", id, "nft-token-actions"] => {
             query.page(&told.actions(Of::Token(package, id)), hub)
         }
@@ -108,6 +111,17 @@ struct Query<'a>(&'a str);
 impl Query<'_> {
     fn value(&self, name: &str) -> Option<&str> {
         self.0.split('&').filter_map(|pair| pair.split_once('=')).find(|(key, _)| *key == name).map(|(_, value)| value)
+    }
+
+    /// The rows in the order that is asked for, where they are listed the newest first.
+    fn sorted(&self, mut rows: Vec<Value>) -> Vec<Value> {
+        if self.value("order_by") == Some("token_id") {
+            rows.sort_by(|a, b| b["token_id"].as_str().cmp(&a["token_id"].as_str()));
+        }
+        if self.value("order_direction").is_some_and(|direction| direction.eq_ignore_ascii_case("asc")) {
+            rows.reverse();
+        }
+        rows
     }
 
     /// The page of `rows` that is asked for.

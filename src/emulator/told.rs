@@ -69,6 +69,17 @@ impl Told {
         self.state().tokens.get(&(package.to_ascii_lowercase(), id.to_owned())).cloned()
     }
 
+    /// The tokens of a package, the newest first.
+    pub(super) fn tokens(&self, package: &str) -> Vec<Value> {
+        let package = package.to_ascii_lowercase();
+        let state = self.state();
+        let from = (package.clone(), String::new());
+        let own = state.tokens.range(from..).take_while(|((of, _), _)| *of == package);
+        let mut tokens: Vec<Value> = own.map(|(_, token)| token.clone()).collect();
+        tokens.sort_by(|a, b| b["timestamp"].as_str().cmp(&a["timestamp"].as_str()));
+        tokens
+    }
+
     /// The newest first.
     pub(super) fn actions(&self, of: Of<'_>) -> Vec<Value> {
         self.state().actions.iter().rev().filter(|action| of.includes(action)).cloned().collect()

@@ -12,6 +12,8 @@ use serde_json::value::RawValue;
 
 /// Deeper nesting is malformed. Each level reads its part of the text once more, so this bounds the work too.
 const DEPTH_MAX: usize = 64;
+/// Of an object; more cost another allocation.
+const MEMBERS_EXPECTED: usize = 16;
 
 /// Appends the canonical form of `raw` to `out`.
 pub(super) fn write(raw: &RawValue, out: &mut Vec<u8>) -> Result<(), String> {
@@ -117,7 +119,7 @@ impl<'de> Visitor<'de> for EntriesVisitor {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut entries = Vec::new();
+        let mut entries = Vec::with_capacity(map.size_hint().unwrap_or(MEMBERS_EXPECTED));
         while let Some(entry) = map.next_entry()? {
             entries.push(entry);
         }

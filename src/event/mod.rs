@@ -71,6 +71,8 @@ pub(crate) enum Origin {
     Stream,
     /// REST told it after a gap.
     Repair,
+    /// REST told it, since an operator wanted a sink to have it.
+    Backfill,
 }
 
 impl Origin {
@@ -78,7 +80,14 @@ impl Origin {
         match self {
             Self::Stream => "stream",
             Self::Repair => "repair",
+            Self::Backfill => "backfill",
         }
+    }
+
+    /// Whether everybody who wants such an event was offered it. One that was asked for on behalf of one sink must not
+    /// keep the others from getting it later, so it does not count as known.
+    pub(crate) fn is_for_all(self) -> bool {
+        self != Self::Backfill
     }
 
     /// The number under which the store writes it down; never reused.
@@ -86,11 +95,12 @@ impl Origin {
         match self {
             Self::Stream => 0,
             Self::Repair => 1,
+            Self::Backfill => 2,
         }
     }
 
     pub(crate) fn from_code(code: u8) -> Option<Self> {
-        [Self::Stream, Self::Repair].into_iter().find(|origin| origin.code() == code)
+        [Self::Stream, Self::Repair, Self::Backfill].into_iter().find(|origin| origin.code() == code)
     }
 }
 

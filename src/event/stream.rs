@@ -233,6 +233,23 @@ impl Stream {
         matches!(self, Self::Relay)
     }
 
+    /// The actions that are known of it.
+    pub(crate) fn actions(self) -> &'static [&'static str] {
+        match self {
+            Self::Relay => &[
+                "dead_letter.created",
+                "sink.paused",
+                "sink.recovered",
+                "sink.expiring",
+                "source.silent",
+                "gap.opened",
+                "gap.closed",
+            ],
+            Self::NftTokenOwnership => &["created", "updated", "deleted"],
+            _ => &["created", "updated", "emitted"],
+        }
+    }
+
     pub(super) fn fields(self) -> &'static Fields {
         &self.row().fields
     }

@@ -174,6 +174,23 @@ impl Reroute {
         let candidate = self.wanted(stream, body)?;
         Some(Candidate { repaired: Some(Arc::new(repaired)), ..candidate })
     }
+
+    /// The event for one sink, whatever the routes say; they only say which of them would have sent it there.
+    pub(crate) fn for_sink(&self, stream: Stream, body: Bytes, sink: SinkId, repaired: Repaired) -> Option<Candidate> {
+        let routing = self.routing.current();
+        let decoded = decode(self.network, stream, &body).ok()?;
+        let matched = routing.targets(routing.router.route(stream, &decoded.facts, &body));
+        let own = matched.into_iter().find(|(target, _)| *target == sink);
+        Some(Candidate {
+            stream,
+            identity: decoded.identity,
+            facts: decoded.facts,
+            body,
+            targets: vec![own.unwrap_or((sink, Arc::new([])))],
+            quarantine: None,
+            repaired: Some(Arc::new(repaired)),
+        })
+    }
 }
 
 /// Never panics: a message that makes the code below panic is quarantined.

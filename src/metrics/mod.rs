@@ -7,6 +7,7 @@ mod ownership;
 mod rest;
 mod sink;
 mod source;
+mod store;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,6 +18,7 @@ pub(crate) use ownership::OwnershipMetrics;
 pub(crate) use rest::RestMetrics;
 pub(crate) use sink::{Failed, SinkMetrics};
 pub(crate) use source::{ConnectionMetrics, SourceMetrics};
+pub(crate) use store::StoreMetrics;
 
 use crate::clock::Timestamp;
 use crate::config::{SinkConfig, SinkName};
@@ -156,22 +158,6 @@ pub(crate) struct IntakeMetrics {
     pub(crate) unmatched: Counter,
     /// Kept raw, since they could not be handled.
     pub(crate) quarantined: Counter,
-}
-
-#[derive(Debug, Default)]
-pub(crate) struct StoreMetrics {
-    /// How long commits took.
-    pub(crate) commits: Histogram,
-    /// Used bytes of the store.
-    pub(crate) bytes: Gauge,
-    /// Known ids held in memory.
-    pub(crate) known_ids: Gauge,
-    /// Known ids forgotten before their window ended, because of `dedup.max_keys`.
-    pub(crate) ids_forgotten: Counter,
-    /// Rows whose checksum did not fit.
-    pub(crate) damaged_rows: Counter,
-    /// 1 while intake waits for space.
-    pub(crate) intake_waits: Gauge,
 }
 
 impl Metrics {

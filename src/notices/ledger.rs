@@ -38,7 +38,7 @@ struct Entry {
 pub(super) struct Sum {
     pub(super) count: u64,
     /// When the first of them was seen here.
-    since: Option<Timestamp>,
+    pub(super) since: Option<Timestamp>,
     pub(super) causes: BTreeMap<&'static str, u64>,
     /// The lowest and the highest.
     pub(super) sequences: (u64, u64),
@@ -50,7 +50,7 @@ pub(super) struct Sum {
 }
 
 impl Sum {
-    pub(super) fn since(&self, now: Timestamp) -> String {
+    pub(super) fn since_or(&self, now: Timestamp) -> String {
         self.since.unwrap_or(now).to_string()
     }
 }

@@ -19,19 +19,19 @@ pub(super) fn dead_letters(sink: &str, sum: &Sum, at: Timestamp) -> Bytes {
         "first_sequence": sum.sequences.0,
         "last_sequence": sum.sequences.1,
         "reason": sum.reason,
-        "since": sum.since(at),
+        "since": sum.since_or(at),
     });
     message("dead_letter.created", &data, at)
 }
 
 pub(super) fn expired(sink: &str, sum: &Sum, at: Timestamp) -> Bytes {
-    let data = json!({ "sink": sink, "count": sum.count, "since": sum.since(at) });
+    let data = json!({ "sink": sink, "count": sum.count, "since": sum.since_or(at) });
     message("sink.expiring", &data, at)
 }
 
 pub(super) fn silent(stream: &str, sum: &Sum, at: Timestamp) -> Bytes {
     let silence_ms = u64::try_from(sum.silence.as_millis()).unwrap_or(u64::MAX);
-    let data = json!({ "stream": stream, "count": sum.count, "silence_ms": silence_ms, "since": sum.since(at) });
+    let data = json!({ "stream": stream, "count": sum.count, "silence_ms": silence_ms, "since": sum.since_or(at) });
     message("source.silent", &data, at)
 }
 
@@ -44,7 +44,7 @@ pub(super) fn gap_opened(stream: &str, sum: &Sum, at: Timestamp) -> Bytes {
         "from": gap.from.to_string(),
         "cause": gap.word,
         "reason": gap.reason,
-        "since": sum.since(at),
+        "since": sum.since_or(at),
     });
     message("gap.opened", &data, at)
 }
@@ -59,7 +59,7 @@ pub(super) fn gap_closed(stream: &str, sum: &Sum, at: Timestamp) -> Bytes {
         "state": gap.word,
         "reason": gap.reason,
         "returned": gap.returned,
-        "since": sum.since(at),
+        "since": sum.since_or(at),
     });
     message("gap.closed", &data, at)
 }
@@ -73,4 +73,42 @@ pub(super) fn paused(sink: &str, halt: &Halt, at: Timestamp) -> Bytes {
 pub(super) fn recovered(sink: &str, from: &Halt, at: Timestamp) -> Bytes {
     let data = json!({ "sink": sink, "by": from.by, "since": at.to_string() });
     message("sink.recovered", &data, at)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::event::Stream;
+    use crate::notices::GapNotice;
+
+    /// `docs/schemas/relay.json` is held against this file.
+    #[test]
+    fn each_kind_is_told_as_the_fixture_has_it() {
+        let (at, since) = (Timestamp(1_763_719_241_000), Timestamp(1_763_719_200_000));
+        let halt = |by, reason: &str| Halt { by, reason: reason.to_owned() };
+        let (count, causes) = (3, [("refused", 2), ("timeout", 1)].into());
+        let (reason, silence) = ("status 422: unknown token".to_owned(), Duration::from_secs(60));
+        let (number, from, detail) = (7, Timestamp(1_763_719_190_000), Some("closed by the server".to_owned()));
+        let gap = GapNotice { number, from, word: "disconnected", reason: detail, returned: 0 };
+        let sum = Sum { count, since: Some(since), causes, sequences: (812, 815), reason, silence, gap };
+        let seen_to = GapNotice { word: "repaired", reason: None, returned: 12, ..sum.gap.clone() };
+        let told = [
+            dead_letters("crm", &sum, at),
+            paused("crm", &halt("breaker", "connect: refused"), at),
+            recovered("crm", &halt("breaker", "connect: refused"), at),
+            expired("crm", &sum, at),
+            silent("nft-tokens", &sum, at),
+            gap_opened("nft-tokens", &sum, at),
+            gap_closed("nft-tokens", &Sum { gap: seen_to, ..sum.clone() }, at),
+        ];
+        let told: Vec<_> = told.iter().map(|bytes| String::from_utf8(bytes.to_vec()).unwrap()).collect();
+        let fixture: Vec<&str> = include_str!("../../tests/fixtures/relay.jsonl").lines().collect();
+        assert_eq!(told, fixture);
+        for action in Stream::Relay.actions() {
+            assert!(told.iter().any(|line| line.contains(&format!("\"action\":\"{action}\""))), "{action}");
+        }
+        assert_eq!(told.len(), Stream::Relay.actions().len(), "what a route may wait for");
+    }
 }

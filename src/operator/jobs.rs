@@ -4,34 +4,32 @@
 //! where its last step was: the next start goes on from there. A step that finds no room is tried again. At most
 //! [`RUNNING_MAX`] jobs are at work at once; the looking is done on threads for blocking work, a page at a time.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::{JoinSet, spawn_blocking};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::backfill::Means;
+use super::board::{Board, Entry};
+use super::pace::{Pace, ROWS_MAX};
 use crate::clock::Clock;
 use crate::intake::Reroute;
 use crate::lifecycle::{Lifecycle, Task};
 use crate::store::{Counts, Job, JobPage, JobState, Order, Step, Store, Survey};
 
 const RUNNING_MAX: usize = 8;
-/// Ended jobs that are shown.
-const ENDED_MAX: usize = 200;
-/// Rows of a step: a few milliseconds of a commit.
-const ROWS_MAX: usize = 256;
-/// Steps in a second of a replay with a rate, so that it flows evenly.
-const STEPS_PER_SECOND: u32 = 4;
 /// After a step that found no room.
 const PAUSE: Duration = Duration::from_millis(20);
 /// Counts under way at once.
 const COUNTING_MAX: usize = 4;
 /// How long a count may take: less than an answer may.
 const COUNT_MAX: Duration = Duration::from_secs(15);
+/// How long a cancelled job may take to end before whoever cancelled it is told so: less than an answer may.
+const CANCEL_MAX: Duration = Duration::from_secs(10);
 /// How often a message is looked for that is on its way out of the quarantine.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -53,27 +51,26 @@ pub(super) struct Jobs {
     begun: mpsc::Sender<Job>,
     counting: Arc<Semaphore>,
     start: Start,
+    drain: CancellationToken,
 }
 
 /// What work is done with.
 #[derive(Clone)]
 pub(super) struct Start {
+    pub(super) means: Means,
     pub(super) reroute: Reroute,
     pub(super) store: Store,
     pub(super) clock: Clock,
 }
-
-/// What everybody can see: the jobs as they stand, and how to cancel those at work.
-#[derive(Default)]
-struct Board(Mutex<BTreeMap<u64, (Job, CancellationToken)>>);
 
 impl Start {
     pub(super) fn start(self, lifecycle: &Lifecycle) -> (Jobs, Task) {
         let (begun, orders) = mpsc::channel(RUNNING_MAX);
         let board = Arc::<Board>::default();
         let counting = Arc::new(Semaphore::new(COUNTING_MAX));
-        let jobs = Jobs { board: Arc::clone(&board), begun, counting, start: self.clone() };
-        let task = lifecycle.spawn("jobs", serve(self, board, orders, lifecycle.drain().clone()));
+        let drain = lifecycle.drain().clone();
+        let jobs = Jobs { board: Arc::clone(&board), begun, counting, start: self.clone(), drain: drain.clone() };
+        let task = lifecycle.spawn("jobs", serve(self, board, orders, drain));
         (jobs, task)
     }
 }
@@ -94,6 +91,9 @@ impl Jobs {
     }
 
     pub(super) async fn count(&self, order: Order) -> Result<(Counts, bool), Refusal> {
+        if let Order::Backfill { contract_package, history, .. } = &order {
+            return self.start.means.forecast(contract_package, *history).await;
+        }
         let job = Job::new(order, self.start.clock.now());
         let (store, until) = (self.start.store.clone(), Instant::now() + COUNT_MAX);
         let slot = Arc::clone(&self.counting).try_acquire_owned().map_err(|_| Refusal::TooMany)?;
@@ -107,42 +107,29 @@ impl Jobs {
     }
 
     pub(super) fn list(&self) -> Vec<Job> {
-        self.board.jobs().values().rev().map(|(job, _)| job.clone()).collect()
+        self.board.list()
     }
 
     pub(super) fn one(&self, number: u64) -> Option<Job> {
-        self.board.jobs().get(&number).map(|(job, _)| job.clone())
+        self.board.one(number).map(|entry| entry.job)
     }
 
-    pub(super) fn cancel(&self, number: u64) -> Option<Job> {
-        let jobs = self.board.jobs();
-        let (job, cancel) = jobs.get(&number)?;
+    /// The job before and after. What is answered is on disk.
+    pub(super) async fn cancel(&self, number: u64) -> Result<(Job, Job), Refusal> {
+        let unknown = || Refusal::NotFound(format!("there is no job {number}, or it ended long ago"));
+        let Entry { job: before, cancel, ended } = self.board.one(number).ok_or_else(unknown)?;
         cancel.cancel();
-        Some(job.clone())
-    }
-}
-
-impl Board {
-    fn jobs(&self) -> MutexGuard<'_, BTreeMap<u64, (Job, CancellationToken)>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn running(&self) -> usize {
-        self.jobs().values().filter(|(job, _)| job.is_running()).count()
-    }
-
-    /// Shows a job as it stands; how to hear that it is cancelled.
-    fn show(&self, job: Job) -> CancellationToken {
-        let mut jobs = self.jobs();
-        let number = job.number;
-        let shown = jobs.entry(number).or_insert_with(|| (job.clone(), CancellationToken::new()));
-        shown.0 = job;
-        let cancel = shown.1.clone();
-        let ended: Vec<u64> = jobs.values().filter(|(job, _)| !job.is_running()).map(|(job, _)| job.number).collect();
-        for old in ended.iter().take(ended.len().saturating_sub(ENDED_MAX)) {
-            jobs.remove(old);
+        let late = || format!("job {number} is to end, but that is not on disk yet: is the disk full? ask again");
+        tokio::select! {
+            biased;
+            in_time = timeout(CANCEL_MAX, ended.cancelled()) => in_time.map_err(|_| Refusal::Failed(late()))?,
+            () = self.drain.cancelled() => {
+                let why = format!("the relay is stopping: job {number} goes on with its next start; cancel it then");
+                return Err(Refusal::Failed(why));
+            }
         }
-        cancel
+        let after = self.one(number).unwrap_or_else(|| before.clone());
+        Ok((before, after))
     }
 }
 
@@ -206,17 +193,21 @@ impl Start {
 }
 
 /// One job at work.
-struct Work {
-    start: Start,
-    board: Arc<Board>,
-    cancel: CancellationToken,
-    drain: CancellationToken,
+pub(super) struct Work {
+    pub(super) start: Start,
+    pub(super) board: Arc<Board>,
+    pub(super) cancel: CancellationToken,
+    pub(super) drain: CancellationToken,
 }
 
 impl Work {
     async fn run(self, job: Job) {
         let number = job.number;
-        let ended = match self.work(job).await {
+        let worked = match job.order {
+            Order::Backfill { .. } => self.backfill(job).await,
+            _ => self.work(job).await,
+        };
+        let ended = match worked {
             Ok(ended) => ended,
             Err(error) => self.fail(number, format!("{error:#}")).await,
         };
@@ -235,7 +226,7 @@ impl Work {
                 job = job.ended(JobState::Cancelled, self.start.clock.now());
                 return self.hand_over(Step::note(job)).await;
             }
-            let (looked, page) = look(survey, &job, pace.rows()).await?;
+            let (looked, page) = look(survey, &job, pace.rows(job.counts.done, Instant::now())).await?;
             survey = looked;
             let step = match page {
                 Found::Rows(page) => Step { job, page },
@@ -248,7 +239,7 @@ impl Work {
             let Some(stepped) = self.hand_over(step).await? else { return Ok(None) };
             job = stepped;
             tokio::select! {
-                () = sleep_until(pace.next(&job)) => {}
+                () = sleep_until(pace.next(job.counts.done)) => {}
                 () = self.cancel.cancelled() => {}
                 () = self.drain.cancelled() => return Ok(None),
             }
@@ -258,7 +249,7 @@ impl Work {
 
     /// Hands a step over until there is room for it; nothing if the relay stops before, or if it was cancelled, which
     /// the next round sees.
-    async fn hand_over(&self, step: Step) -> anyhow::Result<Option<Job>> {
+    pub(super) async fn hand_over(&self, step: Step) -> anyhow::Result<Option<Job>> {
         let before = step.job.clone();
         loop {
             if self.drain.is_cancelled() {
@@ -277,7 +268,7 @@ impl Work {
 
     async fn fail(&self, number: u64, why: String) -> Option<Job> {
         tracing::error!(job = number, why, "a job cannot go on");
-        let job = self.board.jobs().get(&number).map(|(job, _)| job.clone())?;
+        let job = self.board.one(number)?.job;
         let failed = job.ended(JobState::Failed(why), self.start.clock.now());
         // If that cannot be written either, the next start tries the job again.
         self.hand_over(Step::note(failed)).await.ok().flatten()
@@ -298,15 +289,20 @@ impl Work {
         let (left, candidates) = judged.await.context("reading messages of the quarantine")?;
         let numbers: Vec<u64> = candidates.iter().filter_map(|candidate| candidate.quarantine).collect();
         if !candidates.is_empty() {
-            self.start.store.accept(candidates).await?;
+            tokio::select! {
+                accepted = self.start.store.accept(candidates) => accepted?,
+                // While the store is full that may take long.
+                () = self.cancel.cancelled() => {}
+            }
         }
         loop {
             let numbers = numbers.clone();
             let looked = spawn_blocking(move || survey.still_kept(&numbers).map(|kept| (survey, kept)));
             let still_kept;
             (survey, still_kept) = looked.await.context("looking for messages of the quarantine")??;
-            // While the store has no room they wait with intake; after a stop they are still where they were.
-            if still_kept == 0 || self.drain.is_cancelled() {
+            // While the store has no room they wait with intake; after a stop they are still where they were. Those of a
+            // job that is cancelled may leave yet, uncounted.
+            if still_kept == 0 || self.drain.is_cancelled() || self.cancel.is_cancelled() {
                 break;
             }
             sleep(LOOK).await;
@@ -334,30 +330,4 @@ async fn look(mut survey: Survey, job: &Job, max: usize) -> anyhow::Result<(Surv
         anyhow::Ok((survey, found))
     });
     looked.await.context("looking through the store")?
-}
-
-/// How fast a job may go.
-struct Pace {
-    rate: Option<u32>,
-    began: Instant,
-    /// What was done before.
-    done: u64,
-}
-
-impl Pace {
-    fn new(job: &Job, now: Instant) -> Self {
-        Self { rate: job.order.rate(), began: now, done: job.counts.done }
-    }
-
-    fn rows(&self) -> usize {
-        let per_step = |rate: u32| usize::try_from(rate.div_ceil(STEPS_PER_SECOND)).unwrap_or(ROWS_MAX);
-        self.rate.map_or(ROWS_MAX, |rate| per_step(rate).clamp(1, ROWS_MAX))
-    }
-
-    /// When the next step is due, after what was done.
-    fn next(&self, job: &Job) -> Instant {
-        let done = job.counts.done.saturating_sub(self.done) as f64;
-        let taken = |rate: u32| Duration::from_secs_f64(done / f64::from(rate.max(1)));
-        self.rate.map_or(self.began, |rate| self.began + taken(rate))
-    }
 }

@@ -13,6 +13,14 @@ use crate::route::Router;
 use crate::store::tests::{Fixture, candidate, settings};
 use crate::store::{Change, End, JobState, LetterChoice, QuarantineChoice, Quarantined, Settlement};
 
+/// Nobody answers questions about the chain.
+pub(crate) fn setup(fixture: &Fixture, reroute: Reroute) -> Setup {
+    let (store, clock) = (fixture.store.clone(), fixture.clock.clone());
+    let rest = crate::source::rest::tests::client("ws://127.0.0.1:9", "http://127.0.0.1:9", "key");
+    let present = Present::new(&rest, reroute.network, clock.clone());
+    Setup { reroute, store, clock, present, metrics: Arc::default() }
+}
+
 struct Scene {
     fixture: Fixture,
     operator: Operator,
@@ -29,7 +37,7 @@ impl Scene {
         let router = Router::new(&[RouteConfig { name, stream: Stream::NftTokens, matcher, sinks }]);
         let sinks = HashMap::from([(sink.clone(), fixture.store.sink_id(&sink).unwrap())]);
         let reroute = Reroute { network: Network::Testnet, routing: Arc::new(Switch::new(Routing { router, sinks })) };
-        let operator = Operator::start(reroute, fixture.store.clone(), fixture.clock.clone(), &fixture.lifecycle).0;
+        let operator = Operator::start(setup(&fixture, reroute), &fixture.lifecycle).0;
         Self { fixture, operator, directory }
     }
 
@@ -39,7 +47,7 @@ impl Scene {
         store.accept((1..=count).map(|n| candidate(store, n, n, &["a"])).collect()).await.unwrap();
         scene.fixture.sync().await;
         let end = || End::Dead { cause: "server", reason: "503".to_owned() };
-        let dead = |seq| Change::Settle(Settlement { seq, attempts: 1, body_bytes: 100, end: end() });
+        let dead = |seq| Change::Settle(Settlement { seq, has_waited: true, attempts: 1, body_bytes: 100, end: end() });
         scene.fixture.queues[0].record_durably((1..=count).map(dead).collect()).await.unwrap();
         scene
     }
@@ -86,16 +94,18 @@ async fn a_cancelled_job_ends_where_it_is() {
     let scene = Scene::with_letters(40).await;
     let number = scene.replay(1).await;
     scene.until(number, |job| job.counts.done > 0).await;
-    assert!(scene.operator.cancel(number).is_some());
-    let job = scene.ended(number).await;
+    let job = scene.operator.cancel(number).await.unwrap();
     assert_eq!(job.state, JobState::Cancelled);
+    let on_disk = scene.fixture.store.survey().unwrap().jobs().unwrap();
+    assert_eq!(on_disk, std::slice::from_ref(&job), "what is answered is durable");
     assert!((1..10).contains(&job.counts.done), "{:?}", job.counts);
     assert_eq!(scene.replays(), job.counts.done, "what it did is done, and nothing more");
     // The others are letters as before, and another job takes them all.
     let rest = scene.replay(u32::MAX).await;
     assert_eq!(scene.ended(rest).await.counts.done, 40 - job.counts.done);
-    assert_eq!(scene.operator.cancel(number).unwrap().state, JobState::Cancelled);
-    assert!(scene.operator.cancel(99).is_none());
+    assert_eq!(scene.operator.cancel(number).await.unwrap(), job, "it has ended already");
+    let unknown = scene.operator.cancel(99).await.unwrap_err().to_string();
+    assert_eq!(unknown, "there is no job 99, or it ended long ago");
     scene.fixture.close().await;
 }
 

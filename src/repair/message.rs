@@ -6,8 +6,13 @@ use crate::source::rest::Action;
 
 /// A message of `nft-tokens`: a token as it is now, because of `action`.
 pub(super) fn of_token(token: &str, word: &str, action: &Action, deploy: Option<&str>) -> String {
+    of_token_at(token, word, deploy, &action.timestamp)
+}
+
+/// The same, at another time than that of an action.
+pub(super) fn of_token_at(token: &str, word: &str, deploy: Option<&str>, timestamp: &str) -> String {
     let extra = deploy.map_or_else(|| json!(null), |deploy| json!({ "deploy_hash": deploy }));
-    envelope(token, word, &extra, &action.timestamp)
+    envelope(token, word, &extra, timestamp)
 }
 
 /// A message of `nft-token-actions`.

@@ -4,12 +4,15 @@
 //! silent, was not read for want of room, or the process was not there. A gap may be a little too long, never too
 //! short: it begins where the last frame came, as far as that was written down.
 //!
+//! [`Present`] reads what REST knows of a whole package, for backfills.
+//!
 //! [`watch`] looks once a second at what the connections count; the decision is [`hearing::Hearing`], a pure structure.
 
 mod found;
 mod hearing;
 mod mend;
 mod message;
+mod present;
 mod rounds;
 mod scope;
 mod token;
@@ -28,6 +31,7 @@ use crate::notices::Notices;
 use crate::source::rest::{Rest, RestError};
 use crate::store::{Stopped, Store};
 use mend::Mender;
+pub(crate) use present::{Present, Told};
 
 /// What both tasks work with.
 #[derive(Clone)]

@@ -64,15 +64,14 @@ impl Accepting {
                 repaired.set(fate);
                 continue;
             }
+            let seq = batch.first + batch.records.len() as u64;
             let id = match self.known.judge(identity, now) {
+                _ if event.origin() == Origin::Backfill => identity.apart(self.epochs.sequence(seq)),
                 Verdict::New { is_variant } => {
                     self.metrics.intake.variants.add(is_variant.into());
                     identity.id
                 }
-                Verdict::Recurrence => {
-                    let number = batch.first + batch.records.len() as u64;
-                    identity.recurrence(self.epochs.sequence(number))
-                }
+                Verdict::Recurrence => identity.recurrence(self.epochs.sequence(seq)),
                 Verdict::Duplicate(repeat) => {
                     match &event.repaired {
                         Some(repaired) => repaired.set(Fate::Known),
@@ -82,8 +81,9 @@ impl Accepting {
                     continue;
                 }
             };
-            let seq = batch.first + batch.records.len() as u64;
-            self.known.insert(identity, id, seq, now);
+            if event.origin().is_for_all() {
+                self.known.insert(identity, id, seq, now);
+            }
             batch.records.push(record(&event, id));
             new.push(event);
         }
@@ -91,7 +91,8 @@ impl Accepting {
     }
 
     pub(super) fn take_back(&mut self, offer: Offer) -> Vec<Candidate> {
-        for (record, event) in offer.batch.records.iter().zip(&offer.events) {
+        let offered = offer.batch.records.iter().zip(&offer.events);
+        for (record, event) in offered.filter(|(record, _)| record.origin.is_for_all()) {
             // A recurrence has an id of its own; its state was known before and stays so.
             let is_recurrence = record.id != event.identity.id;
             self.known.undo(&event.identity, is_recurrence);
@@ -171,6 +172,7 @@ impl Accepting {
                 sink.bell.ring(seq);
             }
         }
+        self.recent.rung(self.next_seq - 1);
     }
 
     fn count_repeat(&self, repeat: Repeat) {
@@ -186,7 +188,7 @@ impl Accepting {
 
 impl Candidate {
     fn origin(&self) -> Origin {
-        if self.repaired.is_some() { Origin::Repair } else { Origin::Stream }
+        self.repaired.as_ref().map_or(Origin::Stream, |repaired| repaired.origin())
     }
 }
 

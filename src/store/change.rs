@@ -7,7 +7,7 @@ use crate::clock::Timestamp;
 /// A change of one sink's queue. The changes of one [`SinkStore::record`] are one transaction.
 #[derive(Clone, Debug)]
 pub(crate) enum Change {
-    /// It is over. A waiting row of it goes.
+    /// It is over. A waiting row of it goes, if it has one.
     Settle(Settlement),
     /// It failed, or was released from behind one that did: due again later. A held row of it goes.
     Wait(Waiting),
@@ -43,6 +43,8 @@ pub(crate) enum PausedBy {
 #[derive(Clone, Debug)]
 pub(crate) struct Settlement {
     pub(crate) seq: u64,
+    /// Whether there may be a waiting row: most deliveries arrive at once and never had one.
+    pub(crate) has_waited: bool,
     pub(crate) attempts: u32,
     pub(crate) body_bytes: u32,
     pub(crate) end: End,

@@ -6,17 +6,16 @@ use std::cell::Cell;
 use std::path::Path;
 
 use bytes::Bytes;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension};
 
 use super::dead::DeadLetter;
 use super::epoch::Epochs;
 use super::error::OpenError;
-use super::format::{Batch, Damaged, Decoder, Record, Table, Target, open, open_body};
+use super::format::{Batch, open_body};
 use super::lookup::{Search, Wanted, batch_row, report_batch};
-use super::transaction::{DEAD, DELIVERED, EXPIRED, OVER};
-use super::{PastAttempt, SinkId, Store, Waiting, schema};
+use super::past::{self, PastDelivery};
+use super::{Store, schema};
 use crate::clock::Timestamp;
-use crate::config::SinkName;
 use crate::event::{self, EventId, Facts, Origin, Sequence, Stream, token_lane};
 
 /// The events of a data directory.
@@ -54,46 +53,6 @@ pub(crate) enum Body {
     Kept(Bytes),
     /// Retention has removed it.
     Gone,
-    Damaged,
-}
-
-/// What became of an event at one sink.
-#[derive(Clone, Debug)]
-pub(crate) struct PastDelivery {
-    pub(crate) sink: SinkName,
-    pub(crate) routes: Vec<String>,
-    pub(crate) state: State,
-    /// The failed attempts, oldest first.
-    pub(crate) failed: Vec<PastAttempt>,
-}
-
-/// Where a delivery stands.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum State {
-    /// Not attempted yet.
-    Pending,
-    /// Failed at least once, or replayed.
-    Waiting(Waiting),
-    /// Behind a waiting one of its lane.
-    Held,
-    Delivered {
-        at: Timestamp,
-        attempts: u32,
-        status: Option<u16>,
-    },
-    Dead {
-        at: Timestamp,
-        attempts: u32,
-        /// Cause and reason, as long as the dead letter is kept.
-        letter: Option<(String, String)>,
-    },
-    Expired {
-        at: Timestamp,
-        attempts: u32,
-    },
-    /// It is over, and the record of how is gone, by retention or by damage.
-    Over,
-    /// The row that says it cannot be read.
     Damaged,
 }
 
@@ -182,7 +141,7 @@ impl Events {
             accepted_at: batch.accepted_at,
             facts,
             body,
-            deliveries: self.deliveries(seq, record)?,
+            deliveries: past::deliveries(&self.connection, seq, record)?,
         }))
     }
 
@@ -229,61 +188,8 @@ impl Events {
         })
     }
 
-    fn deliveries(&self, seq: u64, record: &Record) -> rusqlite::Result<Vec<PastDelivery>> {
-        let delivery = |target: &Target| {
-            Ok(PastDelivery {
-                sink: SinkName(self.name(target.sink.0)?.into()),
-                routes: target.routes.iter().map(|number| self.name(*number)).collect::<Result<_, _>>()?,
-                state: self.state(target.sink, seq)?,
-                failed: PastAttempt::of(&self.connection, target.sink, seq)?,
-            })
-        };
-        record.targets.iter().map(delivery).collect()
-    }
-
-    fn state(&self, sink: SinkId, seq: u64) -> rusqlite::Result<State> {
-        let key = [u64::from(sink.0), seq];
-        // A replayed dead letter has a settled row and waits.
-        if let Some(row) = self.row("SELECT row FROM waiting WHERE sink = ?1 AND seq = ?2", &key)? {
-            let waiting = open(Table::Waiting, &key, &row).and_then(|payload| Waiting::decode(seq, payload));
-            return Ok(waiting.map_or(State::Damaged, State::Waiting));
-        }
-        if self.row("SELECT row FROM held WHERE sink = ?1 AND seq = ?2", &key)?.is_some() {
-            return Ok(State::Held);
-        }
-        let letter = DeadLetter::find(&self.connection, sink, seq)?;
-        if let Some(row) = self.row("SELECT row FROM settled WHERE sink = ?1 AND seq = ?2", &key)? {
-            let letter = letter.map(|letter| (letter.cause, letter.reason));
-            return Ok(open(Table::Settled, &key, &row).and_then(|row| settled(row, letter)).unwrap_or(State::Damaged));
-        }
-        if let Some(DeadLetter { died_at: at, attempts, cause, reason, .. }) = letter {
-            return Ok(State::Dead { at, attempts, letter: Some((cause, reason)) });
-        }
-        let low = "SELECT 1 FROM cursor WHERE sink = ?1 AND low >= ?2";
-        let is_over = self.connection.prepare_cached(low)?.exists(params![sink.0, seq])?;
-        Ok(if is_over { State::Over } else { State::Pending })
-    }
-
     fn row(&self, sql: &str, key: &[u64]) -> rusqlite::Result<Option<Vec<u8>>> {
         let key = rusqlite::params_from_iter(key);
         self.connection.prepare_cached(sql)?.query_row(key, |row| row.get(0)).optional()
-    }
-
-    fn name(&self, number: u32) -> rusqlite::Result<String> {
-        let mut statement = self.connection.prepare_cached("SELECT text FROM name WHERE number = ?1")?;
-        statement.query_row([number], |row| row.get(0))
-    }
-}
-
-fn settled(row: &[u8], letter: Option<(String, String)>) -> Result<State, Damaged> {
-    let mut input = Decoder(row);
-    let (at, attempts) = (Timestamp(input.number()?), input.small()?);
-    let (outcome, status) = (input.byte()?, u16::try_from(input.number()?).map_err(|_| Damaged)?);
-    match outcome {
-        DELIVERED => Ok(State::Delivered { at, attempts, status: Some(status).filter(|status| *status != 0) }),
-        DEAD => Ok(State::Dead { at, attempts, letter }),
-        EXPIRED => Ok(State::Expired { at, attempts }),
-        OVER => Ok(State::Over),
-        _ => Err(Damaged),
     }
 }

@@ -9,7 +9,7 @@ use super::error::OpenError;
 use super::format::Batch;
 use super::verify::Snapshot;
 use super::vouch::Vouched;
-use super::{schema, start};
+use super::{Job, Paused, SinkId, schema, start};
 use crate::clock::Timestamp;
 use crate::config::SinkName;
 use crate::event::Sequence;
@@ -27,6 +27,10 @@ pub(crate) struct Inspection {
     pub(crate) known_ids: u64,
     pub(crate) quarantined: u64,
     pub(crate) sinks: Vec<SinkContent>,
+    /// Sinks at which nothing is attempted, and why.
+    pub(crate) pauses: Vec<(SinkName, Paused)>,
+    /// Those at work and those that ended lately, oldest first.
+    pub(crate) jobs: Vec<Job>,
     pub(crate) file_bytes: u64,
     pub(crate) free_bytes: u64,
     pub(crate) log_bytes: u64,
@@ -86,6 +90,8 @@ fn look(connection: &Connection, directory: &Path, with_tables: bool) -> Result<
         known_ids: if newest.is_some() { (last + 1).saturating_sub(keys_from) } else { 0 },
         quarantined: number("SELECT count(*) FROM quarantine")?,
         sinks: sinks(connection, last)?,
+        pauses: pauses(connection)?,
+        jobs: Job::read_all(connection)?,
         file_bytes: number("PRAGMA page_count")? * page_bytes,
         free_bytes: number("PRAGMA freelist_count")? * page_bytes,
         log_bytes: directory.join(schema::WAL_FILE).metadata().map_or(0, |file| file.len()),
@@ -124,6 +130,18 @@ fn sinks(connection: &Connection, newest: u64) -> rusqlite::Result<Vec<SinkConte
         })
     };
     statement.query_map([], content)?.collect()
+}
+
+fn pauses(connection: &Connection) -> rusqlite::Result<Vec<(SinkName, Paused)>> {
+    let sql = "SELECT number, text FROM name JOIN pause ON sink = number WHERE kind = 1 ORDER BY text";
+    let mut statement = connection.prepare(sql)?;
+    let sinks = statement.query_map([], |row| Ok((SinkId(row.get(0)?), row.get::<_, String>(1)?)))?;
+    let mut pauses = Vec::new();
+    for sink in sinks {
+        let (sink, name) = sink?;
+        pauses.extend(Paused::read(connection, sink)?.map(|paused| (SinkName(name.into()), paused)));
+    }
+    Ok(pauses)
 }
 
 fn table_bytes(connection: &Connection) -> rusqlite::Result<Vec<(String, u64)>> {

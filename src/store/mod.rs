@@ -30,7 +30,7 @@
 //! | `batch` | first seq | when accepted; per event: stream, id, base key, lane, size, sinks with their routes |
 //! | `event` | seq | the message |
 //! | `cursor` | sink | `low`: all deliveries up to here are settled, waiting or held |
-//! | `settled` | sink, seq | when, attempts, outcome |
+//! | `settled` | sink, seq | when, attempts, outcome; when it was delivered, if a later replay ended otherwise |
 //! | `waiting` | sink, seq | failed at least once: lane, due, attempts |
 //! | `held` | sink, seq | behind a waiting one: lane |
 //! | `attempt` | sink, seq, number | a failed attempt: when, cause, status, detail |
@@ -72,6 +72,7 @@ mod lock;
 mod lookup;
 mod overview;
 mod owned;
+mod past;
 mod pause;
 mod plan;
 mod quarantine;
@@ -81,8 +82,10 @@ mod reader;
 mod rebuild;
 mod recent;
 mod repaired;
+mod room;
 mod roster;
 mod schema;
+mod settled;
 mod small;
 mod space;
 mod spent;
@@ -103,15 +106,17 @@ pub(crate) use change::{Attempt, Change, End, Held, Paused, PausedBy, Replay, Se
 pub(crate) use claimed::{Claimed, Page};
 pub(crate) use error::{OpenError, Stopped};
 pub(crate) use gap::{Gap, GapCause, GapChange, GapState, Heard, gaps};
-pub(crate) use history::{Body, Events, History, PastDelivery, State, Token, ToldOf, events};
+pub(crate) use history::{Body, Events, History, Token, ToldOf, events};
 pub(crate) use input::{Candidate, Quarantined, Settings};
 pub(crate) use inspect::{Inspection, Known, inspect};
 pub(crate) use job::{
-    Counts, EventChoice, Job, JobState, Kept, LetterChoice, Order, Page as JobPage, QuarantineChoice, Step, Survey,
+    Counts, EventChoice, Job, JobState, Kept, LetterChoice, Order, Page as JobPage, QuarantineChoice, Step, Stored,
+    Survey,
 };
 pub(crate) use letters::{LetterFilter, Listed, PastAttempt, Position, dead_letters};
 pub(crate) use overview::{Overview, SinkOverview, overview};
 pub(crate) use owned::{Cause, Due, Holding, Mark, Marked, Observed, holdings};
+pub(crate) use past::{PastDelivery, State};
 pub(crate) use quarantine::{QuarantinedMessage, quarantine};
 pub(crate) use rebuild::{Rebuilt, rebuild};
 pub(crate) use repaired::{Fate, Repaired};
@@ -313,6 +318,12 @@ impl SinkStore {
     /// The next deliveries after `after` in order of sequence, at most about `max`, and how far the look went; nothing
     /// when there is none yet. Cancel-safe.
     pub(crate) async fn fresh(&self, after: u64, max: usize) -> Result<Page, Stopped> {
+        // In this order: a bell that has not rung for anything up to there never will.
+        let (rung_to, newest) = (self.recent.rung_to(), self.bell.newest());
+        if newest <= after {
+            // So what others got since need not be looked through.
+            return Ok(Page { claimed: Vec::new(), scanned_to: rung_to.max(after) });
+        }
         let after = after.max(self.bell.skipped());
         let page = match self.recent.page(self.id, after, max) {
             Some(page) => page,

@@ -1,6 +1,6 @@
 //! What the store holds at a glance: found by keys, never by reading all of something.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use rusqlite::{Connection, OptionalExtension, params};
@@ -33,13 +33,14 @@ pub(crate) struct Overview {
 /// What the store holds for a sink.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct SinkOverview {
-    /// When its oldest pending event was accepted.
+    /// When its oldest pending event was accepted, if it was looked for.
     pub(crate) oldest_pending_at: Option<Timestamp>,
     pub(crate) dead_letters: u64,
 }
 
-/// Looks into the directory of a relay.
-pub(crate) fn overview(directory: &Path) -> Result<Overview, OpenError> {
+/// Looks into the directory of a relay, for the oldest pending event of those sinks alone that are `owed` something:
+/// for another one it would look through all that came since.
+pub(crate) fn overview(directory: &Path, owed: &BTreeSet<SinkName>) -> Result<Overview, OpenError> {
     let connection = schema::open_reader(directory)?;
     let look = Look { connection: &connection };
     let mut found = Overview { oldest_event_at: look.oldest_event()?, ..Overview::default() };
@@ -55,8 +56,12 @@ pub(crate) fn overview(directory: &Path) -> Result<Overview, OpenError> {
     })?;
     for row in rows {
         let (sink, name, low, dead_letters) = row?;
-        let oldest_pending_at = look.oldest_pending(sink, low.unwrap_or_default())?;
-        found.sinks.insert(SinkName(name.into()), SinkOverview { oldest_pending_at, dead_letters });
+        let name = SinkName(name.into());
+        let oldest_pending_at = match owed.contains(&name) {
+            true => look.oldest_pending(sink, low.unwrap_or_default())?,
+            false => None,
+        };
+        found.sinks.insert(name, SinkOverview { oldest_pending_at, dead_letters });
     }
     Ok(found)
 }
@@ -129,5 +134,25 @@ impl Look<'_> {
     fn accepted_at(&self, seq: u64) -> rusqlite::Result<Option<Timestamp>> {
         let Some((first, row)) = batch_row(self.connection, seq).optional()?.flatten() else { return Ok(None) };
         Ok(Batch::decode(first, &row).ok().map(|batch| batch.accepted_at))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+    use crate::store::tests::{Fixture, candidate, settings};
+
+    #[tokio::test]
+    async fn the_oldest_is_looked_for_where_something_is_owed() {
+        let directory = tempfile::tempdir().unwrap();
+        let fixture = Fixture::open(settings(directory.path()), Clock::default());
+        fixture.store.accept(vec![candidate(&fixture.store, 1, 1, &["a", "b"])]).await.unwrap();
+        fixture.sync().await;
+        let name = |name: &str| SinkName(name.into());
+        let found = overview(directory.path(), &BTreeSet::from([name("a"), name("c")])).unwrap().sinks;
+        let oldest = ["a", "b", "c"].map(|sink| found[&name(sink)].oldest_pending_at);
+        assert_eq!(oldest.map(|at| at.is_some()), [true, false, false], "`b` was not asked about, `c` is owed nothing");
+        fixture.close().await;
     }
 }

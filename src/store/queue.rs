@@ -11,7 +11,7 @@ use super::format::{Batch, Damaged, Record, Table, open};
 use super::writer::SinkState;
 use super::{Found, Held, Paused, SinkId, Waiting};
 use crate::clock::Timestamp;
-use crate::config::BacklogConfig;
+use crate::config::{BacklogConfig, SinkName};
 use crate::metrics::{Metrics, SinkMetrics};
 
 /// A sink's queue, while it is being found.
@@ -95,13 +95,14 @@ impl Queue {
     }
 
     /// What the writer keeps of it, with gauges that show it.
-    pub(super) fn state(&self, backlog: &BacklogConfig, metrics: Arc<SinkMetrics>) -> SinkState {
+    pub(super) fn state(&self, name: &SinkName, backlog: &BacklogConfig, metrics: Arc<SinkMetrics>) -> SinkState {
         metrics.pending.set(self.pending());
         metrics
             .pending_bytes
             .set(self.pending_bytes + self.unnamed.values().map(|bytes| u64::from(*bytes)).sum::<u64>());
         let bell = Arc::new(Bell::at(self.newest, self.found.low));
-        SinkState { id: self.id, on_full: backlog.on_full, backlog_bytes_max: backlog.max_bytes, bell, metrics }
+        let (id, name) = (self.id, name.clone());
+        SinkState { id, name, on_full: backlog.on_full, backlog_bytes_max: backlog.max_bytes, bell, metrics }
     }
 }
 

@@ -93,7 +93,13 @@ impl Reader {
         let (requests, mut queue) = mpsc::channel(REQUESTS_MAX);
         let watch = lifecycle.clone();
         let work = move || {
-            let mut worker = Worker { connection, facts, batches: VecDeque::new(), route_names: HashMap::new() };
+            let mut worker = Worker {
+                connection,
+                facts,
+                batches: VecDeque::new(),
+                route_names: HashMap::new(),
+                routes_before: Default::default(),
+            };
             // Ends when the last handle is gone, or at the first error that is not about one row.
             let served = std::iter::from_fn(|| queue.blocking_recv()).try_for_each(|request| worker.serve(request));
             served.unwrap_or_else(|error| watch.fail(format!("cannot read the store: {error}")));
@@ -145,6 +151,8 @@ struct Worker {
     batches: VecDeque<Arc<Batch>>,
     /// By their numbers, which never change their meaning.
     route_names: HashMap<u32, Arc<str>>,
+    /// Of the delivery before: mostly the next one has the same.
+    routes_before: (Vec<u32>, RouteNames),
 }
 
 impl Worker {
@@ -218,9 +226,10 @@ impl Worker {
     ) -> rusqlite::Result<()> {
         for neighbours in wanted.chunk_by(|(seq, _), (next, _)| seq + 1 == *next) {
             let (Some((first, _)), Some((last, _))) = (neighbours.first(), neighbours.last()) else { continue };
-            let mut bodies = self.bodies(*first, *last)?;
+            let mut bodies = self.bodies(*first, *last)?.into_iter().peekable();
+            page.claimed.reserve(neighbours.len());
             for (seq, record) in neighbours {
-                let body = bodies.remove(seq).unwrap_or(Err(MISSING));
+                let body = bodies.next_if(|(found, _)| found == seq).map_or(Err(MISSING), |(_, body)| body);
                 page.claimed.push(self.claim(sink, (batch, *seq, record), body)?);
             }
         }
@@ -231,7 +240,7 @@ impl Worker {
         let batch = self.batch_from(seq)?.and_then(Result::ok);
         let found = batch.as_ref().and_then(|batch| batch.numbered().find(|(number, _)| *number == seq));
         if let (Some(batch), Some((_, record))) = (&batch, found) {
-            let body = self.bodies(seq, seq)?.remove(&seq).unwrap_or(Err(MISSING));
+            let body = self.bodies(seq, seq)?.pop().map_or(Err(MISSING), |(_, body)| body);
             let claimed = self.claim(sink, (batch, seq, record), body)?;
             if claimed.content.is_ok() {
                 return Ok(claimed);
@@ -340,23 +349,30 @@ impl Worker {
         Ok(Claimed { seq, lane: record.lane, body_bytes: record.body_bytes, content })
     }
 
-    /// What is stored of the events of a range.
-    fn bodies(&self, first: u64, last: u64) -> rusqlite::Result<HashMap<u64, Result<Bytes, &'static str>>> {
-        let sql = "SELECT seq, row FROM event WHERE seq BETWEEN ?1 AND ?2";
+    /// What is stored of the events of a range, ascending.
+    fn bodies(&self, first: u64, last: u64) -> rusqlite::Result<Vec<(u64, Result<Bytes, &'static str>)>> {
+        let sql = "SELECT seq, row FROM event WHERE seq BETWEEN ?1 AND ?2 ORDER BY seq";
         let mut statement = self.connection.prepare_cached(sql)?;
         let mut rows = statement.query([first, last])?;
-        let mut bodies = HashMap::new();
+        let mut bodies = Vec::with_capacity(usize::try_from(last - first + 1).unwrap_or(0));
         while let Some(row) = rows.next()? {
             let seq = row.get(0)?;
             let body = open_body(seq, row.get_ref(1)?.as_bytes().unwrap_or_default());
-            bodies.insert(seq, body.map_err(|Damaged| "its stored bytes are damaged"));
+            bodies.push((seq, body.map_err(|Damaged| "its stored bytes are damaged")));
         }
         Ok(bodies)
     }
 
     fn routes(&mut self, sink: SinkId, record: &Record) -> rusqlite::Result<RouteNames> {
-        let numbers = record.targets.iter().filter(|target| target.sink == sink).flat_map(|target| &target.routes);
-        numbers.map(|number| self.route_name(*number)).collect()
+        let Some(target) = record.targets.iter().find(|target| target.sink == sink) else { return Ok([].into()) };
+        let (numbers, names) = &self.routes_before;
+        if *numbers == target.routes {
+            return Ok(Arc::clone(names));
+        }
+        let names: RouteNames =
+            target.routes.iter().map(|number| self.route_name(*number)).collect::<Result<_, _>>()?;
+        self.routes_before = (target.routes.clone(), Arc::clone(&names));
+        Ok(names)
     }
 
     fn route_name(&mut self, number: u32) -> rusqlite::Result<Arc<str>> {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::error::Stopped;
 use super::known::{Known, head};
 use super::{Candidate, Store};
-use crate::event::{Identity, Key};
+use crate::event::{Identity, Key, Origin};
 
 /// How often the fate of a repaired event is looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
@@ -23,6 +23,7 @@ pub(crate) struct Repaired {
     told: Option<Vec<Key>>,
     /// Events later than this were accepted after the gap had begun.
     after: u64,
+    is_backfill: bool,
     fate: AtomicU8,
 }
 
@@ -38,7 +39,16 @@ pub(crate) enum Fate {
 
 impl Repaired {
     pub(crate) fn new(same: Vec<Identity>, told: Vec<Key>, after: u64) -> Self {
-        Self { same, told: Some(told), after, fate: AtomicU8::default() }
+        Self { same, told: Some(told), after, ..Self::default() }
+    }
+
+    /// Asked for by an operator, and not because of a gap.
+    pub(crate) fn backfill(self) -> Self {
+        Self { is_backfill: true, ..self }
+    }
+
+    pub(super) fn origin(&self) -> Origin {
+        if self.is_backfill { Origin::Backfill } else { Origin::Repair }
     }
 
     pub(super) fn set(&self, fate: Fate) {

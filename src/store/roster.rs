@@ -70,7 +70,7 @@ impl Writer {
         let id = SinkId(number_of(&self.connection, NameKind::Sink, &name.0)?);
         self.connection.execute("INSERT OR IGNORE INTO cursor VALUES (?1, ?2)", params![id.0, tail])?;
         let queue = self.queue(id)?;
-        let state = queue.state(backlog, metrics);
+        let state = queue.state(name, backlog, metrics);
         let bell = Arc::clone(&state.bell);
         self.sinks.retain(|sink| sink.id != id);
         self.sinks.push(state);

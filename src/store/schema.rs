@@ -1,10 +1,12 @@
 //! The database file: opening it, its tables, its version.
 
+use std::ffi::c_int;
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::hooks::Wal;
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::error::OpenError;
 use super::small;
@@ -22,7 +24,7 @@ pub(super) const PAGE_BYTES: usize = 8192;
 const CACHE_KIB: i64 = 24 * 1024;
 const READER_CACHE_KIB: i64 = 8 * 1024;
 /// The WAL is folded into the file when it has grown to about 16 MiB.
-const WAL_PAGES: i64 = 2000;
+const WAL_PAGES: c_int = 2000;
 
 /// The checksum of a row of two small numbers, in SQL, so that SQLite itself keeps it with every write: a column made of
 /// the others. Linear over a prime, so no change of a single number goes unseen.
@@ -115,14 +117,14 @@ pub(super) fn open(directory: &Path, born: u64) -> Result<Connection, OpenError>
     // SQLite gives the files beside it the same permissions.
     let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
     file.map_err(|source| OpenError::Directory { path: path.clone(), source })?;
-    let connection = Connection::open(&path)?;
+    let mut connection = Connection::open(&path)?;
     // Before anything is set, so that what is not ours stays as it is.
     let is_new = check(&connection, &path)?;
     connection.pragma_update(None, "page_size", PAGE_BYTES as i64)?;
     connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     connection.pragma_update(None, "synchronous", "FULL")?;
-    connection.pragma_update(None, "wal_autocheckpoint", WAL_PAGES)?;
+    connection.wal_hook(Some(fold_log))?;
     connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
     connection.pragma_update(None, "temp_store", "MEMORY")?;
     connection.set_prepared_statement_cache_capacity(64);
@@ -132,6 +134,23 @@ pub(super) fn open(directory: &Path, born: u64) -> Result<Connection, OpenError>
     connection.execute_batch(LATER_TABLES)?;
     count_letters(&connection)?;
     Ok(connection)
+}
+
+/// Folds the log into the file when it is long: what SQLite does by itself, but for an error of the disk, which it
+/// passes over in silence and which here fails the commit that met it. That one is durable, as it was before.
+fn fold_log(log: &mut Wal, pages: c_int) -> rusqlite::Result<()> {
+    if pages < WAL_PAGES {
+        return Ok(());
+    }
+    match log.checkpoint() {
+        Err(error) if error.sqlite_error_code() == Some(ErrorCode::SystemIoFailure) => {
+            // SQLite turns it into an error of the commit that says less.
+            tracing::error!(%error, "the write-ahead log cannot be folded into the database");
+            Err(error)
+        }
+        // No space, or somebody who reads: there will be another commit.
+        Err(_) | Ok(()) => Ok(()),
+    }
 }
 
 /// Whether the database is empty; an error if it is not ours to use.

@@ -18,6 +18,7 @@ use super::dead::DeadLetter;
 use super::format::{Batch, Record};
 use super::known::Known;
 use super::lookup;
+use super::room::{Room, Want};
 use crate::clock::Timestamp;
 use crate::config::{DeadLettersConfig, DedupConfig, StoreConfig};
 use crate::metrics::Metrics;
@@ -37,13 +38,6 @@ const QUARANTINE_MAX: u64 = 10_000;
 /// serves the settlements as often as needed.
 const RESERVE_BYTES: usize = 20 * 1024 * 1024;
 const RESERVE_FILE: &str = "reserve";
-
-/// Whether events may be accepted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Room {
-    Some,
-    None,
-}
 
 pub(super) struct Space {
     store: StoreConfig,
@@ -97,7 +91,11 @@ impl Space {
     /// Whether the quota and the disk leave room for more events. What the reserve has freed is for settlements.
     pub(super) fn room(&mut self, connection: &Connection) -> rusqlite::Result<Room> {
         self.measure(connection)?;
-        Ok(if self.is_disk_full || self.used > self.store.max_bytes { Room::None } else { Room::Some })
+        Ok(match self.is_disk_full {
+            true => Room::None(Want::Disk),
+            false if self.used > self.store.max_bytes => Room::None(Want::Quota),
+            false => Room::Some,
+        })
     }
 
     /// Whether a step is due before the next tick.
@@ -198,7 +196,8 @@ impl Space {
             if !is_over {
                 self.metrics.store.ids_forgotten.add(batch.records.len() as u64);
             }
-            batch.records.iter().for_each(|record| known.forget(&record.identity()));
+            let own = batch.records.iter().filter(|record| record.origin.is_for_all());
+            own.for_each(|record| known.forget(&record.identity()));
             self.keys_from = batch.last() + 1;
         }
         if self.keys_from != from {

@@ -16,10 +16,11 @@ use super::owned::Owned;
 use super::queue::{Queue, for_batches_from};
 use super::reader::{self, Reader};
 use super::recent::Recent;
+use super::room::Waits;
 use super::space::Space;
 use super::transaction::{NameKind, number_of};
 use super::vouch::{self, Vouch, Vouched};
-use super::writer::Writer;
+use super::writer::{Command, Writer};
 use super::{ACCEPTS_MAX, COMMANDS_MAX, Opened, Roster, Settings, SinkId, SinkStore, Store};
 use super::{job, lock, schema, small, wal};
 use crate::clock::{Clock, Timestamp, monotonic};
@@ -57,7 +58,7 @@ pub(super) fn open(
     let (mut queues, mut states) = (Vec::new(), Vec::new());
     for (name, backlog) in &settings.sinks {
         let Some(queue) = scan.queues.remove(name) else { continue };
-        let state = queue.state(backlog, metrics.sink(name).unwrap_or_default());
+        let state = queue.state(name, backlog, metrics.sink(name).unwrap_or_default());
         let (bell, commands) = (Arc::clone(&state.bell), commands.clone());
         let (reader, recent) = (reader.clone(), Arc::clone(&recent));
         states.push(state);
@@ -66,12 +67,7 @@ pub(super) fn open(
         queues.push((name.clone(), store));
     }
     let sinks = queues.iter().map(|(name, queue)| (name.clone(), queue.id)).collect();
-    // A sink that is neither configured nor owed anything must not hold back what is behind it.
-    for queue in scan.queues.values().filter(|queue| queue.pending() == 0) {
-        connection.execute("UPDATE cursor SET low = ?1 WHERE sink = ?2", params![tail_at_start, queue.id.0])?;
-    }
-    let parked = scan.queues.iter().filter(|(_, queue)| queue.pending() > 0);
-    let parked = parked.map(|(name, queue)| (name.clone(), queue.pending())).collect();
+    let parked = park(&connection, &scan.queues, tail_at_start)?;
     metrics.store.known_ids.set(scan.known.len() as u64);
     let space = Space::new(&connection, &settings, Arc::clone(&metrics), scan.keys_from)?;
     let owned = Owned::open(&connection)?;
@@ -86,14 +82,32 @@ pub(super) fn open(
         owned,
         metrics: Arc::clone(&metrics),
     };
-    let writer = Writer { connection, clock, accepting, sinks: states, metrics, space, vouch, lock };
-    let watch = lifecycle.clone();
-    let work = move || writer.run(inbox).unwrap_or_else(|reason| watch.fail(reason));
-    lifecycle.spawn_thread("store-writer", work).map_err(OpenError::Thread)?;
+    let waits = Waits::new(Arc::clone(&metrics));
+    let writer = Writer { connection, clock, accepting, sinks: states, metrics, space, waits, vouch, lock };
+    start_writer(writer, inbox, lifecycle)?;
     let accepts = Arc::new(Semaphore::new(ACCEPTS_MAX));
     let roster = Arc::new(Mutex::new(Roster { sinks, parked }));
     let epochs = known_epochs;
     Ok(Opened { store: Store { commands, reader, accepts, recent, roster, surveys, marks, epochs }, queues })
+}
+
+/// What is owed to sinks that are not configured. One that is owed nothing must not hold back what is behind it.
+fn park(
+    connection: &Connection,
+    queues: &BTreeMap<SinkName, Queue>,
+    tail: u64,
+) -> rusqlite::Result<BTreeMap<SinkName, u64>> {
+    for queue in queues.values().filter(|queue| queue.pending() == 0) {
+        connection.execute("UPDATE cursor SET low = ?1 WHERE sink = ?2", params![tail, queue.id.0])?;
+    }
+    let owed = queues.iter().filter(|(_, queue)| queue.pending() > 0);
+    Ok(owed.map(|(name, queue)| (name.clone(), queue.pending())).collect())
+}
+
+fn start_writer(writer: Writer, inbox: mpsc::Receiver<Command>, lifecycle: &Lifecycle) -> Result<(), OpenError> {
+    let watch = lifecycle.clone();
+    let work = move || writer.run(inbox).unwrap_or_else(|reason| watch.fail(reason));
+    lifecycle.spawn_thread("store-writer", work).map(drop).map_err(OpenError::Thread)
 }
 
 /// The number of the next event.
@@ -239,7 +253,7 @@ impl Scan {
         if batch.first >= self.keys_from {
             let age = self.now.since(batch.accepted_at);
             let accepted = monotonic().checked_sub(age);
-            for (seq, record) in batch.numbered() {
+            for (seq, record) in batch.numbered().filter(|(_, record)| record.origin.is_for_all()) {
                 self.known.restore(&record.identity(), seq, accepted);
             }
         }

@@ -7,27 +7,14 @@ use super::format::{Batch, Decoder, Encoder, Table, name_sum, seal, seal_into};
 use super::gap;
 use super::job::{Handed, Job, Step};
 use super::lookup;
+use super::settled::Settled;
 use super::spent;
 use super::{Attempt, Change, End, Held, Paused, Quarantined, Settlement, SinkId, Waiting};
 use crate::budget::Spent;
 use crate::clock::Timestamp;
 
-/// The outcomes of settled rows; the numbers are on disk.
-pub(super) const DELIVERED: u8 = 1;
-pub(super) const DEAD: u8 = 2;
-pub(super) const EXPIRED: u8 = 3;
-/// It is over: an operator let go of it, or the record of how it ended was lost.
-pub(super) const OVER: u8 = 4;
-
 /// Failed attempts of one delivery that are kept.
 const ATTEMPTS_MAX: u64 = 200;
-
-/// The payload of a settled row that says no more than that.
-pub(super) fn over(now: Timestamp) -> Vec<u8> {
-    let mut out = Encoder::default();
-    out.number(now.0).number(0).raw(&[OVER]).number(0);
-    out.0
-}
 
 /// An open write transaction. Dropping it without [`Self::commit`] rolls it back.
 pub(super) struct Transaction<'c> {
@@ -116,17 +103,15 @@ impl<'c> Transaction<'c> {
 
     fn settle(&self, sink: SinkId, settlement: &Settlement, now: Timestamp) -> rusqlite::Result<()> {
         let seq = settlement.seq;
-        let (outcome, status) = match &settlement.end {
-            End::Delivered { status } => (DELIVERED, status.unwrap_or(0)),
-            End::Dead { .. } => (DEAD, 0),
-            End::Expired => (EXPIRED, 0),
-        };
-        let mut out = Encoder::default();
-        out.number(now.0).number(settlement.attempts.into()).raw(&[outcome]).number(status.into());
-        let row = seal(Table::Settled, &[sink.0.into(), seq], &out.0);
-        let sql = "INSERT OR REPLACE INTO settled VALUES (?1, ?2, ?3)";
-        self.inner.prepare_cached(sql)?.execute(params![sink.0, seq, row])?;
-        let waited = self.delete("DELETE FROM waiting WHERE sink = ?1 AND seq = ?2", sink, seq)?;
+        let waited =
+            settlement.has_waited && self.delete("DELETE FROM waiting WHERE sink = ?1 AND seq = ?2", sink, seq)?;
+        let mut settled = Settled::of(settlement, now);
+        // Only a replay, which waits on disk, finds that it has ended before.
+        if waited && settled.delivered_at().is_none() {
+            let earlier = Settled::find(&self.inner, sink, seq)?.and_then(Result::ok);
+            settled.before = earlier.and_then(|earlier| earlier.delivered_at());
+        }
+        settled.write(&self.inner, sink, seq)?;
         match &settlement.end {
             End::Dead { cause, reason } => self.bury(sink, settlement, cause, reason, now),
             // A replayed dead letter that arrived, or expired, is none any more.

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::Connection;
+use rusqlite::config::DbConfig;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 use super::accept::Accepting;
@@ -21,14 +22,15 @@ use super::lock::Lock;
 use super::lookup;
 use super::owned::{Mark, Observed};
 use super::plan::Plan;
+use super::room::{Room, Waits, Want};
 use super::roster::RosterChange;
-use super::space::{Room, Space, is_full};
+use super::space::{Space, is_full};
 use super::transaction::Transaction;
 use super::vouch::Vouch;
 use super::{Candidate, Change, End, Quarantined, SinkId};
 use crate::budget::Spent;
 use crate::clock::{Clock, monotonic};
-use crate::config::OnFull;
+use crate::config::{OnFull, SinkName};
 use crate::metrics::{Metrics, SinkMetrics};
 
 const FULL_PAUSE: Duration = Duration::from_millis(200);
@@ -79,6 +81,7 @@ pub(super) enum Command {
 /// What the writer keeps of a configured sink.
 pub(super) struct SinkState {
     pub(super) id: SinkId,
+    pub(super) name: SinkName,
     pub(super) on_full: OnFull,
     pub(super) backlog_bytes_max: u64,
     pub(super) bell: Arc<Bell>,
@@ -92,6 +95,7 @@ pub(super) struct Writer {
     pub(super) sinks: Vec<SinkState>,
     pub(super) metrics: Arc<Metrics>,
     pub(super) space: Space,
+    pub(super) waits: Waits,
     pub(super) vouch: Vouch,
     pub(super) lock: Lock,
 }
@@ -99,21 +103,34 @@ pub(super) struct Writer {
 impl Writer {
     /// Serves commands until the end. The error is the reason why the process has to end.
     pub(super) fn run(mut self, mut commands: mpsc::Receiver<Command>) -> Result<(), String> {
-        let mut plan = Plan::default();
-        while plan.gather(&mut commands).is_some() {
-            self.commit(&mut plan).map_err(describe)?;
-            plan.answer_synced();
-            if !plan.has_changes() {
-                plan.roster.drain(..).try_for_each(|change| self.change_roster(change)).map_err(describe)?;
-            }
-            if std::mem::take(&mut plan.has_tick) || self.space.is_pressed() {
-                self.look_after().map_err(describe)?;
-            }
-            if let Some(done) = plan.close.take() {
-                return self.close(done);
+        match self.serve(&mut commands) {
+            Ok(Some(done)) => self.close(done),
+            Ok(None) => Ok(()),
+            Err(error) => {
+                // To fold the log into the file now would rest on a sync that may say it worked and has not.
+                let _kept = self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
+                Err(describe(&error))
             }
         }
-        Ok(())
+    }
+
+    /// Who asked for the end, if anybody did.
+    fn serve(&mut self, commands: &mut mpsc::Receiver<Command>) -> rusqlite::Result<Option<oneshot::Sender<()>>> {
+        let mut plan = Plan::default();
+        while plan.gather(commands).is_some() {
+            self.commit(&mut plan)?;
+            plan.answer_synced();
+            if !plan.has_changes() {
+                plan.roster.drain(..).try_for_each(|change| self.change_roster(change))?;
+            }
+            if std::mem::take(&mut plan.has_tick) || self.space.is_pressed() {
+                self.look_after()?;
+            }
+            if let Some(done) = plan.close.take() {
+                return Ok(Some(done));
+            }
+        }
+        Ok(None)
     }
 
     fn close(self, done: oneshot::Sender<()>) -> Result<(), String> {
@@ -127,12 +144,12 @@ impl Writer {
 
     /// Commits what has gathered. Events that find no room stay in the plan, and whoever handed them over waits.
     fn commit(&mut self, plan: &mut Plan) -> rusqlite::Result<()> {
-        let room = self.room()?;
+        let has_room = self.has_room()?;
         plan.steps.retain(|(step, _)| self.takes(step));
-        if room == Room::None {
+        if !has_room {
             plan.indexes.clear();
         }
-        let with_events = room == Room::Some && (!plan.events.is_empty() || !plan.owned.is_empty());
+        let with_events = has_room && (!plan.events.is_empty() || !plan.owned.is_empty());
         if !with_events && !plan.has_changes() {
             return Ok(());
         }
@@ -147,7 +164,7 @@ impl Writer {
         self.space.disk_is_full(error);
         plan.indexes.clear();
         plan.steps.clear();
-        self.metrics.store.intake_waits.set(1);
+        self.waits.set(Some(Want::Disk));
         match self.try_commit(plan, false) {
             Err(error) if is_full(&error) => {
                 std::thread::park_timeout(FULL_PAUSE);
@@ -157,11 +174,15 @@ impl Writer {
         }
     }
 
-    fn room(&mut self) -> rusqlite::Result<Room> {
-        let is_blocked = self.sinks.iter().any(SinkState::makes_intake_wait);
-        let room = if is_blocked { Room::None } else { self.space.room(&self.connection)? };
-        self.metrics.store.intake_waits.set(u64::from(room == Room::None));
-        Ok(room)
+    fn has_room(&mut self) -> rusqlite::Result<bool> {
+        let full = self.sinks.iter().find(|sink| sink.makes_intake_wait());
+        let room = match full {
+            Some(sink) => Room::None(Want::Backlog(sink.name.clone())),
+            None => self.space.room(&self.connection)?,
+        };
+        let has_room = room == Room::Some;
+        self.waits.set(if let Room::None(want) = room { Some(want) } else { None });
+        Ok(has_room)
     }
 
     fn try_commit(&mut self, plan: &mut Plan, with_events: bool) -> rusqlite::Result<()> {
@@ -288,8 +309,11 @@ fn kill_point(name: &str) {
     fail::fail_point!(name, |_| std::process::abort());
 }
 
-fn describe(error: rusqlite::Error) -> String {
-    format!("cannot write the store: {error}; nothing more is written, what was accepted is safe")
+fn describe(error: &rusqlite::Error) -> String {
+    format!(
+        "cannot write the store: {error}; nothing more is written or sent, and what was accepted is safe; before the \
+         relay is started again look at the volume (`dmesg`) and, if that is well, at the store (`cspr-relay store verify`)"
+    )
 }
 
 impl SinkState {

@@ -10,6 +10,7 @@ use crate::schemas::validate;
 
 /// Files below `tests/config` that a schema takes and `check` does not, and why.
 const BEYOND_A_SCHEMA: &[(&str, &str)] = &[
+    ("action_of_no_stream", "CSPR.cloud may send more than is known"),
     ("admin_token_in_the_file", "whether a value is a secret is no matter of form"),
     ("amqp_chain_text_in_an_exchange", "what a template may name depends on its place"),
     ("amqp_declared_default_exchange", "one key restricts another"),

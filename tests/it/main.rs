@@ -8,6 +8,7 @@ mod conformance;
 mod consumers;
 mod editors;
 mod kafka;
+mod neighbour;
 mod receivers;
 mod relay;
 mod schemas;

@@ -11,10 +11,12 @@ use crate::receivers::leave_out;
 
 const TOKEN: &str = include_str!("../fixtures/nft-tokens.created.json");
 const OWNERSHIP: &str = include_str!("../fixtures/nft-token-ownership.updated.json");
+/// One of each action, as the code makes them: a test beside `src/notices/message.rs` says so.
+const RELAY: &str = include_str!("../fixtures/relay.jsonl");
 const ACTION: &str = include_str!("../fixtures/nft-token-actions.created.json");
 
 /// A change to the sample: where, and to what (`None`: the field is removed). The last part: whether it stays valid.
-type Case = (&'static str, Option<Value>, bool);
+type Case<'a> = (&'a str, Option<Value>, bool);
 
 #[test]
 fn nft_tokens_takes_what_cspr_cloud_may_send() {
@@ -86,7 +88,37 @@ fn nft_token_ownership_takes_what_the_relay_sends() {
     );
 }
 
-fn check(schema: &str, sample: &str, cases: &[Case]) {
+#[test]
+fn relay_takes_each_kind_of_operational_event_and_no_half_of_one() {
+    let samples: Vec<Value> = RELAY.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    for sample in &samples {
+        let mut cases =
+            vec![("/timestamp".to_owned(), None, false), ("/action".to_owned(), Some(json!("sink.lost")), false)];
+        cases.push(("/data/unheard_of".to_owned(), Some(json!(1)), true));
+        cases.extend(sample["data"].as_object().unwrap().keys().map(|field| (format!("/data/{field}"), None, false)));
+        cases.extend(
+            sample["data"].as_object().unwrap().keys().map(|field| (format!("/data/{field}"), Some(json!(-1)), false)),
+        );
+        let cases: Vec<Case> =
+            cases.iter().map(|(at, value, is_valid)| (at.as_str(), value.clone(), *is_valid)).collect();
+        check("relay", &sample.to_string(), &cases);
+    }
+}
+
+#[test]
+fn the_document_tells_of_every_operational_event_and_field() {
+    let document = include_str!("../../docs/events.md");
+    for sample in RELAY.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()) {
+        let action = sample["action"].as_str().unwrap();
+        let row = document.lines().find(|line| line.starts_with(&format!("| `{action}` |")));
+        let row = row.unwrap_or_else(|| panic!("docs/events.md has no row for {action}"));
+        for field in sample["data"].as_object().unwrap().keys() {
+            assert!(row.contains(&format!("`{field}`")), "docs/events.md, {action}: no {field}");
+        }
+    }
+}
+
+fn check(schema: &str, sample: &str, cases: &[Case<'_>]) {
     let sample: Value = serde_json::from_str(sample).unwrap();
     let changed = cases.iter().map(|(pointer, value, _)| change(&sample, pointer, value.clone()));
     let instances: Vec<Value> = std::iter::once(sample.clone()).chain(changed).collect();

@@ -33,11 +33,13 @@ pub(crate) struct EventView {
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize, ToSchema)]
 pub(crate) struct DeliveryView {
     pub(crate) sink: String,
-    /// The routes that matched.
+    /// The routes that matched; none if it went there by a replay alone.
     pub(crate) routes: Vec<String>,
     /// `pending`, `waiting`, `held`, `delivered`, `dead`, `expired`, `over` (how is no longer kept) or `damaged`.
     pub(crate) state: String,
     pub(crate) ended_at: Option<String>,
+    /// When it was delivered, if a replay of it waits or ended otherwise since.
+    pub(crate) delivered_before: Option<String>,
     /// While it waits: when it is tried again.
     pub(crate) due_at: Option<String>,
     pub(crate) is_replay: Option<bool>,
@@ -94,6 +96,7 @@ impl From<PastDelivery> for DeliveryView {
         Self {
             sink: delivery.sink.to_string(),
             routes: delivery.routes,
+            delivered_before: delivery.delivered_before.map(|at| at.to_string()),
             failed_attempts: delivery.failed.into_iter().map(AttemptView::from).collect(),
             ..Self::of(delivery.state)
         }

@@ -22,7 +22,7 @@ use text::{Exposition, Format};
 )]
 pub(super) async fn metrics(State(context): State<Shared>, headers: HeaderMap) -> Response {
     // What only the store knows is left out when it cannot be asked, as while the relay stops.
-    let overview = context.archive.overview().await.ok();
+    let overview = context.archive.overview(&context.metrics).await.ok();
     let mut exposition = Exposition::new(preferred(&headers));
     families::write(&context, overview.as_ref(), &mut exposition);
     let (format, text) = exposition.finish();

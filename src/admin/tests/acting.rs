@@ -5,6 +5,8 @@ use serde_json::{Value, json};
 
 use super::{Scene, TOKEN};
 
+const LETTERS_OF_NOBODY: &str = r#"{"kind":"drop_dead_letters","filter":{"sink":"nobody"}}"#;
+
 impl Scene {
     async fn post(&self, path: &str, body: &Value) -> (u16, Value) {
         let url = format!("http://{}{path}", self.admin.address);
@@ -14,7 +16,7 @@ impl Scene {
 
     /// So that there is one to describe.
     pub(super) async fn begin_a_job(&self) {
-        let order = json!({ "kind": "drop_dead_letters", "filter": { "sink": "nobody" } });
+        let order = json!({ "kind": "drop_dead_letters", "filter": { "cause": "nothing" } });
         assert_eq!(self.post("/api/v1/jobs", &order).await.0, 202);
     }
 
@@ -43,7 +45,7 @@ async fn a_job_is_counted_begun_watched_and_listed() {
     assert_eq!((&ended["state"], &ended["counts"]), (&json!("done"), &forecast["counts"]));
     assert_eq!(scene.get("/api/v1/dead-letters").await.1["dead_letters"].as_array().map(Vec::len), Some(1));
     let (status, cancelled) = scene.post(&format!("/api/v1/jobs/{}/cancel", job["number"]), &Value::Null).await;
-    assert_eq!((status, &cancelled["state"]), (202, &json!("done")), "it has ended already");
+    assert_eq!((status, &cancelled["state"]), (200, &json!("done")), "it had ended already");
     assert_eq!(scene.get("/api/v1/jobs").await.1["jobs"], json!([ended]));
     scene.end().await;
 }
@@ -86,6 +88,7 @@ async fn what_cannot_be_done_is_told() {
         ("/api/v1/jobs", order(r#"{"kind":"replay_dead_letters","rat":1}"#), 422, "unknown field"),
         ("/api/v1/jobs", order("[]"), 422, "order"),
         ("/api/v1/jobs/99/cancel", Value::Null, 404, "no job 99"),
+        ("/api/v1/jobs/dry-run", order(LETTERS_OF_NOBODY), 404, "and never was"),
         ("/api/v1/sinks/a/pause", order(r#"{"reason":"x"}"#), 404, "no sink `a`"),
         ("/api/v1/sinks/a/pause", order(r#"{"reason":" "}"#), 400, "on one line"),
         ("/api/v1/sinks/a/pause", order(r#"{"reason":"a\nb"}"#), 400, "on one line"),

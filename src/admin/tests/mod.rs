@@ -88,7 +88,7 @@ impl Scene {
         store.change_gap(ended).await.unwrap();
         self.fixture.sync().await;
         let dead = |cause| End::Dead { cause, reason: format!("because of {cause}") };
-        let settle = |seq, end| Change::Settle(Settlement { seq, attempts: 2, body_bytes: 100, end });
+        let settle = |seq, end| Change::Settle(Settlement { seq, has_waited: true, attempts: 2, body_bytes: 100, end });
         let detail = "\u{1b}[2J".to_owned();
         let attempt = Attempt { seq: 1, at: self.fixture.clock.now(), cause: "server", status: Some(503), detail };
         let of_a =
@@ -108,7 +108,7 @@ impl Scene {
 fn operator(fixture: &Fixture) -> Operator {
     let routing = Arc::new(Switch::new(Routing { router: Router::new(&[]), sinks: HashMap::new() }));
     let reroute = Reroute { network: Network::Testnet, routing };
-    Operator::start(reroute, fixture.store.clone(), fixture.clock.clone(), &fixture.lifecycle).0
+    Operator::start(crate::operator::tests::setup(fixture, reroute), &fixture.lifecycle).0
 }
 
 async fn json(answer: Response) -> (u16, Value) {

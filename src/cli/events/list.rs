@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use super::show::printable;
 use crate::admin::events::EventView;
 use crate::cli::listen::shown;
+use crate::cli::table::whole_seconds;
 
 const ACTION_CHARS: usize = 8;
 
@@ -29,7 +30,7 @@ fn row(event: &EventView) -> String {
     format!(
         "{:>8}  {:<20}  {:<17}  {:<ACTION_CHARS$}  {}",
         event.sequence,
-        format!("{}Z", event.accepted_at.get(..19).unwrap_or(&event.accepted_at)),
+        whole_seconds(&event.accepted_at),
         shown(&event.stream, usize::MAX),
         shown(action, ACTION_CHARS - 1),
         summary(event),

@@ -28,8 +28,12 @@ pub(super) fn run(event: &EventView, is_json: bool, out: &mut impl Write) -> io:
 
 fn write_delivery(delivery: &DeliveryView, out: &mut impl Write) -> io::Result<()> {
     let routes: Vec<String> = delivery.routes.iter().map(|route| shown(route, usize::MAX)).collect();
-    writeln!(out, "\nsink {}, by route {}", shown(&delivery.sink, usize::MAX), routes.join(", "))?;
+    let by = if routes.is_empty() { "by a replay".to_owned() } else { format!("by route {}", routes.join(", ")) };
+    writeln!(out, "\nsink {}, {by}", shown(&delivery.sink, usize::MAX))?;
     writeln!(out, "  {}", sentence(delivery))?;
+    if let Some(at) = &delivery.delivered_before {
+        writeln!(out, "  delivered before that, {at}")?;
+    }
     delivery.failed_attempts.iter().try_for_each(|attempt| write_attempt(attempt, out))
 }
 

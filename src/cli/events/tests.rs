@@ -64,7 +64,7 @@ pub(in crate::cli) async fn fill(path: &Path) {
     let Opened { store, queues } = open(path);
     let events = (0..3).map(|deploy| candidate(&store, deploy)).collect();
     store.accept(events).await.unwrap();
-    let settle = |end| Change::Settle(Settlement { seq: 1, attempts: 2, body_bytes: 1, end });
+    let settle = |end| Change::Settle(Settlement { seq: 1, has_waited: true, attempts: 2, body_bytes: 1, end });
     let attempt = || {
         let detail = "\u{1b}[2Jgo away".to_owned();
         Change::Attempt(Attempt { seq: 1, at: Timestamp(0), cause: "server", status: Some(503), detail })

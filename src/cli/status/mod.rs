@@ -106,7 +106,8 @@ fn write_store(store: &StoreStatus, out: &mut impl Write) -> io::Result<()> {
         store.quarantined
     )?;
     if store.intake_waiting {
-        writeln!(out, "        NO ROOM: no events are taken")?;
+        let why = store.intake_waits_for.as_deref().unwrap_or_default();
+        writeln!(out, "        NO ROOM, so no events are taken: {}", shown(why, usize::MAX))?;
     }
     if store.damaged_rows > 0 {
         writeln!(out, "        DAMAGED: {} rows could not be read", store.damaged_rows)?;

@@ -4,6 +4,8 @@ use std::io::{self, Write};
 
 use serde_json::{Value, json};
 
+use crate::admin::{JobView, PauseView};
+use crate::cli::jobs;
 use crate::cli::listen::shown;
 use crate::store::{Inspection, Known};
 
@@ -41,6 +43,15 @@ pub(super) fn write(found: &Inspection, is_json: bool, out: &mut impl Write) -> 
         let (low, ahead, waiting, held, dead) = (sink.low, sink.ahead, sink.waiting, sink.held, sink.dead);
         writeln!(out, "{name:<20} {low:>10} {ahead:>10} {waiting:>9} {held:>9} {dead:>9}")?;
     }
+    for (sink, paused) in &found.pauses {
+        let PauseView { since, by, reason } = paused.clone().into();
+        writeln!(out, "\npaused       {}, by {by} since {since}: {}", shown(&sink.0, 20), shown(&reason, usize::MAX))?;
+    }
+    if !found.jobs.is_empty() {
+        let jobs: Vec<JobView> = found.jobs.iter().rev().cloned().map(JobView::from).collect();
+        writeln!(out)?;
+        jobs::write(&jobs, out)?;
+    }
     Ok(())
 }
 
@@ -59,6 +70,11 @@ fn as_json(found: &Inspection) -> Value {
             "dead_letters": sink.dead,
         })
     });
+    let pauses = found.pauses.iter().map(|(sink, paused)| {
+        let PauseView { since, by, reason } = paused.clone().into();
+        json!({ "sink": &*sink.0, "since": since, "by": by, "reason": reason })
+    });
+    let jobs = found.jobs.iter().rev().cloned().map(|job| json!(JobView::from(job)));
     let tables = found.table_bytes.iter().map(|(name, bytes)| (name.clone(), (*bytes).into()));
     json!({
         "format": found.format,
@@ -72,5 +88,7 @@ fn as_json(found: &Inspection) -> Value {
         "bytes": { "file": found.file_bytes, "free": found.free_bytes, "log": found.log_bytes },
         "tables": tables.collect::<serde_json::Map<_, _>>(),
         "sinks": sinks.collect::<Vec<_>>(),
+        "pauses": pauses.collect::<Vec<_>>(),
+        "jobs": jobs.collect::<Vec<_>>(),
     })
 }

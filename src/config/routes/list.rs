@@ -11,13 +11,10 @@ use crate::config::hash;
 use crate::config::outline::Form;
 use crate::config::reader::{Given, Place};
 use crate::config::shape::{Mapping, NoMapping, Node, Value, shape};
-use crate::event::{ActionKind, OWNER_TYPES, TOKEN_STANDARDS};
+use crate::event::{ActionKind, OWNER_TYPES, Stream, TOKEN_STANDARDS};
 
 /// A file that is something else altogether is not told line by line.
 const FAULTS_PER_FILE_MAX: usize = 10;
-
-/// The actions that CSPR.cloud is known to send.
-const ACTIONS: [&str; 3] = ["created", "updated", "emitted"];
 
 shape! {
     /// What may stand for a list: the name of a file.
@@ -42,6 +39,8 @@ impl From<String> for Wrong {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Kind {
     Key(Key),
+    /// An action of the stream, if that is known.
+    Action(Option<Stream>),
     /// Anything.
     Operand,
 }
@@ -57,8 +56,10 @@ impl Kind {
         };
         match self {
             Self::Operand => Ok(text.to_owned()),
-            Self::Key(Key::Action | Key::TokenId) if text.is_empty() => Err("must not be empty".to_owned().into()),
-            Self::Key(Key::Action | Key::TokenId) => Ok(text.to_owned()),
+            Self::Action(_) | Self::Key(Key::Action | Key::TokenId) if text.is_empty() => {
+                Err("must not be empty".to_owned().into())
+            }
+            Self::Action(_) | Self::Key(Key::Action | Key::TokenId) => Ok(text.to_owned()),
             Self::Key(Key::ContractPackage) => Ok(hash::hash(text)?),
             Self::Key(Key::Owner | Key::From | Key::To) => Ok(hash::owner(text)?),
             Self::Key(Key::Kind) => word(&ActionKind::ALL.map(ActionKind::as_str)),
@@ -142,8 +143,11 @@ impl Lists {
 
 fn one(place: &Place<'_>, node: Node<Listed>, kind: Kind) -> Option<Arc<str>> {
     let Given { text, place } = place.scalar(&node.without_mapping::<NoMapping>())?;
-    if kind == Kind::Key(Key::Action) && !ACTIONS.contains(&text.as_str()) {
-        place.warn(format!("no action `{text}` is known; the route waits for it anyway"), suggest(&text, ACTIONS));
+    if let Kind::Action(Some(stream)) = kind
+        && !stream.actions().contains(&text.as_str())
+    {
+        let hint = suggest(&text, stream.actions().iter().copied());
+        place.warn(format!("no action `{text}` of {stream} is known; the route waits for it anyway"), hint);
     }
     let value = kind.parse(&text).map_err(|Wrong { message, hint }| place.fault_with(message, hint));
     value.ok().map(Arc::from)

@@ -91,7 +91,8 @@ impl Reading<'_> {
             let message = format!("the stream {stream} has no such field, so nothing would match");
             place.key(key.as_str(), node.key).fault_with(message, Some(format!("it is in: {}", has_it.join(", "))));
         }
-        let values = self.lists.values(place, key.as_str(), node, Kind::Key(key))?;
+        let kind = if key == Key::Action { Kind::Action(scope.stream()) } else { Kind::Key(key) };
+        let values = self.lists.values(place, key.as_str(), node, kind)?;
         Some(Condition::OneOf(key, values.into_iter().collect()))
     }
 

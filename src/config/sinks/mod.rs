@@ -130,8 +130,8 @@ pub enum OnFull {
     Wait,
 }
 
-/// More would be a load test, or for a bus a waste of memory.
-const CONCURRENCY_MAX: usize = 1_000;
+/// Attempts of a sink under way at once: more would be a load test, or for a bus a waste of memory.
+pub(crate) const CONCURRENCY_MAX: usize = 1_000;
 const CONCURRENCY: usize = 16;
 /// Enough to fill the batches of a producer while others are on their way.
 const CONCURRENCY_OF_KAFKA: usize = 1_000;

@@ -1,4 +1,4 @@
-//! One attempt, as a task of its own: a panic in it is one failed attempt.
+//! One attempt. A panic of the sink is one that failed.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;

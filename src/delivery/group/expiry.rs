@@ -1,5 +1,7 @@
 //! Letting go of the oldest deliveries of a sink that is over its quota.
 
+use tokio::time::Instant;
+
 use super::{Group, PAGE};
 use crate::config::OnFull;
 use crate::store::{SinkStore, Stopped};
@@ -21,11 +23,7 @@ impl Group {
             if expired.is_empty() {
                 break;
             }
-            tracing::warn!(
-                sink = %self.name,
-                expired = expired.len(),
-                "the sink's backlog is over backlog.max_bytes: its oldest deliveries expired"
-            );
+            self.tell_expired(expired.len() as u64, Instant::now());
             if self.notices.is_wanted() && has_others(&self.store, &expired).await? {
                 self.notices.expired(&self.name, expired.len() as u64);
             }

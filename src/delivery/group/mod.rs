@@ -1,14 +1,16 @@
 //! The loop of one sink: claim, send, settle.
 //!
 //! Woken by an attempt that ended, a page that was read, the bell of the store, a change of the setup, the time of a
-//! due delivery, a probe or the end of a slow-down, an order of the operator. Stopped by the drain: it then claims nothing more, waits for what is in flight (the abort
-//! bounds that) and records the rest. Ends early if the store has stopped. In flight are at most `concurrency`
-//! attempts, each a task of its own, so that one that panics is one failed attempt.
+//! due delivery, a probe or the end of a slow-down, an order of the operator. Stopped by the drain: it then claims
+//! nothing more, waits for what is in flight (the abort bounds that) and records the rest. Ends early if the store has
+//! stopped. In flight are at most `concurrency` attempts.
 
 mod attempt;
+mod attempts;
 mod expiry;
 mod show;
 mod standing;
+mod tally;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -16,7 +18,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -30,10 +31,12 @@ use crate::metrics::SinkMetrics;
 use crate::notices::{Letter, Notices};
 use crate::sink::{Failure, Sink};
 use crate::store::{Attempt, Change, End, Page, Paused, PausedBy, SinkStore, Stopped};
-use attempt::{Ended, attempt};
+use attempt::Ended;
 use standing::Standing;
+use tally::Tallies;
 
 pub(super) use attempt::deliver;
+pub(super) use attempts::Attempts;
 
 /// Deliveries read at a time, beyond what is needed at once.
 const PAGE: usize = 256;
@@ -59,6 +62,7 @@ pub(super) struct Group {
     /// Why it is paused, for whoever asks.
     pub(super) shown: Shown,
     pub(super) notices: Notices,
+    pub(super) attempts: Attempts,
     pub(super) state: State,
 }
 
@@ -68,7 +72,7 @@ pub(super) struct State {
     /// The last attempt to be started was a replay: now it is the others' turn.
     was_replay: bool,
     standing: Standing,
-    attempts: JoinSet<Ended>,
+    tallies: Tallies,
     fetch: Option<Fetch>,
     looked_at: Option<Instant>,
 }
@@ -89,7 +93,9 @@ impl Group {
     async fn serve(&mut self, drain: &CancellationToken) -> Result<(), Stopped> {
         loop {
             let is_draining = drain.is_cancelled();
-            if is_draining && self.state.attempts.is_empty() {
+            self.tell_sums(Some(Instant::now()));
+            if is_draining && self.attempts.is_empty() {
+                self.tell_sums(None);
                 return self.record().await;
             }
             if !is_draining {
@@ -98,14 +104,14 @@ impl Group {
             // Before others are started, so that what may be repeated after a crash is bounded.
             self.record().await?;
             if !is_draining {
-                self.start_attempts();
+                self.start_attempts()?;
                 self.start_fetch();
             }
             self.record().await?;
             self.show();
             let wakes_at = self.wakes_at();
             tokio::select! {
-                Some(ended) = self.state.attempts.join_next() => self.ended(ended.ok()),
+                ended = self.attempts.next() => self.ended(ended?),
                 page = fetched(&mut self.state.fetch) => self.fetched(page?),
                 () = self.store.rung(), if !is_draining => {}
                 () = changed(&mut self.changes), if !is_draining => self.change_setup(),
@@ -141,7 +147,7 @@ impl Group {
         Now { instant: Instant::now(), wall: self.clock.now() }
     }
 
-    fn start_attempts(&mut self) {
+    fn start_attempts(&mut self) -> Result<(), Stopped> {
         let now = self.now();
         self.queue.add_replays(self.store.take_replays());
         while self.queue.in_flight_count() < self.config.concurrency {
@@ -153,10 +159,10 @@ impl Group {
                 break;
             };
             self.gate.started(now.instant);
-            let (store, sink) = (Arc::clone(&self.store), Arc::clone(&self.sink));
-            self.state.attempts.spawn(attempt(store, sink, work));
+            self.attempts.start(Arc::clone(&self.sink), work)?;
         }
         self.store.tell_waiting(self.queue.waiting_count());
+        Ok(())
     }
 
     fn has_work(&self, now: Now) -> bool {
@@ -199,21 +205,16 @@ impl Group {
     }
 
     /// Takes an ended attempt, and what else has ended meanwhile.
-    fn ended(&mut self, first: Option<Ended>) {
-        if let Some(ended) = first {
-            self.settle(ended);
-        }
+    fn ended(&mut self, first: Ended) {
+        let now = self.now();
+        self.settle(first, now);
         for _ in 1..ENDS_MAX {
-            match self.state.attempts.try_join_next() {
-                Some(Ok(ended)) => self.settle(ended),
-                Some(Err(_panicked)) => {}
-                None => return,
-            }
+            let Some(ended) = self.attempts.try_next() else { return };
+            self.settle(ended, now);
         }
     }
 
-    fn settle(&mut self, ended: Ended) {
-        let now = self.now();
+    fn settle(&mut self, ended: Ended, now: Now) {
         self.count(&ended, now);
         let Ended { seq, number, outcome, is_operational, .. } = ended;
         self.note(seq, is_operational, outcome.failure(), now);
@@ -232,14 +233,7 @@ impl Group {
                 self.pause_as_gone(failure, is_operational, now);
             }
             Verdict::GiveUp { failure } => {
-                tracing::warn!(
-                    sink = %self.name,
-                    sequence = seq,
-                    attempts = number,
-                    cause = failure.cause.as_str(),
-                    detail = failure.detail,
-                    "a delivery was given up: it is a dead letter now"
-                );
+                self.tell_dead_letter(seq, number, &failure, now.instant);
                 if !is_operational {
                     let letter = Letter { sequence: seq, cause: failure.cause.as_str(), reason: &failure.detail };
                     self.notices.dead_letter(&self.name, letter);
@@ -276,6 +270,7 @@ impl Group {
     fn wakes_at(&self) -> Instant {
         let now = Instant::now();
         let idle = self.state.looked_at.map_or(now, |at| at + IDLE_LOOK).max(now + Duration::from_millis(100));
+        let idle = self.state.tallies.due_at().map_or(idle, |at| at.min(idle));
         let is_full = self.queue.in_flight_count() >= self.config.concurrency;
         // Then an attempt that ends is what to wait for; what is due would only wake it again and again.
         if is_full || self.gate.waits_for_somebody() {

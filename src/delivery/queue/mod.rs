@@ -197,10 +197,11 @@ impl Queue {
     /// The attempt of `seq` ended for good.
     pub(super) fn settle(&mut self, seq: u64, counted: bool, end: End, now: Now) {
         let Some(flight) = self.end_flight(seq) else { return };
-        self.waiting.remove(&seq);
+        let has_waited = self.waiting.remove(&seq).is_some();
         self.unsettled.remove(&seq);
         let attempts = flight.attempts + u32::from(counted);
-        self.changes.push(Change::Settle(Settlement { seq, attempts, body_bytes: flight.body_bytes, end }));
+        let settlement = Settlement { seq, has_waited, attempts, body_bytes: flight.body_bytes, end };
+        self.changes.push(Change::Settle(settlement));
         self.advance(flight.lane, seq, now);
     }
 
@@ -251,7 +252,8 @@ impl Queue {
                 // Its lane has an older head that is in flight, or would have been chosen: it is not in the lane yet.
                 let bytes = behind.body_bytes;
                 self.unsettled.remove(&seq);
-                let settlement = Settlement { seq, attempts: 0, body_bytes: bytes, end: End::Expired };
+                let settlement =
+                    Settlement { seq, has_waited: false, attempts: 0, body_bytes: bytes, end: End::Expired };
                 self.changes.push(Change::Settle(settlement));
                 return Some((seq, bytes));
             }

@@ -24,7 +24,8 @@ impl Disk {
             match change {
                 Change::Settle(settlement) => {
                     self.settled.insert(settlement.seq);
-                    self.waiting.remove(&settlement.seq);
+                    let waiting = self.waiting.remove(&settlement.seq);
+                    assert!(settlement.has_waited || waiting.is_none(), "a waiting row stays behind: {settlement:?}");
                 }
                 Change::Wait(waiting) => {
                     self.held.remove(&waiting.seq);

@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
@@ -173,12 +173,12 @@ impl Typed<'_, NftToken<'_>> {
     fn state(&self) -> Result<Vec<u8>, Malformed> {
         let data = &self.envelope.data;
         let mut state = State::new(self.envelope.data.onchain_metadata.map_or(0, |raw| raw.get().len()));
-        state.plain("is_burned", data.is_burned);
+        state.plain("is_burned", data.is_burned)?;
         state.json("offchain_metadata", data.offchain_metadata)?;
-        state.plain("offchain_metadata_status", data.offchain_metadata_status);
+        state.plain("offchain_metadata_status", data.offchain_metadata_status)?;
         state.json("onchain_metadata", data.onchain_metadata)?;
         state.hash("owner_hash", data.owner_hash.as_deref())?;
-        state.plain("owner_type", data.owner_type);
+        state.plain("owner_type", data.owner_type)?;
         Ok(state.end())
     }
 }
@@ -208,7 +208,7 @@ impl Typed<'_, NftTokenAction<'_>> {
         let data = &self.envelope.data;
         let mut state = State::new(0);
         state.hash("from_hash", data.from_hash.as_deref())?;
-        state.plain("nft_action_id", Some(data.nft_action_id));
+        state.plain("nft_action_id", Some(data.nft_action_id))?;
         state.hash("to_hash", data.to_hash.as_deref())?;
         Ok(state.end())
     }
@@ -228,12 +228,14 @@ impl State {
         if self.0.len() > 1 {
             self.0.push(b',');
         }
-        self.0.extend_from_slice(format!("\"{key}\":").as_bytes());
+        self.0.push(b'"');
+        self.0.extend_from_slice(key.as_bytes());
+        self.0.extend_from_slice(b"\":");
     }
 
-    fn plain(&mut self, key: &str, value: Option<impl ToString>) {
+    fn plain(&mut self, key: &str, value: Option<impl Serialize>) -> Result<(), Malformed> {
         self.key(key);
-        self.0.extend_from_slice(value.map_or_else(|| "null".to_owned(), |value| value.to_string()).as_bytes());
+        Ok(serde_json::to_writer(&mut self.0, &value)?)
     }
 
     fn hash(&mut self, key: &str, hash: Option<&str>) -> Result<(), Malformed> {

@@ -91,7 +91,7 @@ fn properties(delivery: &Delivery, content_type: &'static str, headers: FieldTab
     let properties = BasicProperties::default()
         .with_content_type(content_type.into())
         .with_delivery_mode(PERSISTENT)
-        .with_message_id(event.id.to_string().into())
+        .with_message_id(wire::printed(&event.id).into())
         .with_timestamp(event.accepted_at.unix_seconds())
         .with_app_id(APPLICATION.into())
         .with_headers(headers);

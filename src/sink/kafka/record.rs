@@ -31,7 +31,7 @@ impl<'a> Record<'a> {
         let message = sink.encoder.encode(delivery)?;
         let own = sink.headers.iter().map(|(name, value)| Ok((name.as_str(), own_header(value, delivery)?)));
         let headers = own.collect::<Result<_, Failure>>()?;
-        let (id, timestamp_ms) = (delivery.event.id.to_string(), timestamp_ms(&delivery.event));
+        let (id, timestamp_ms) = (wire::printed(&delivery.event.id), timestamp_ms(&delivery.event));
         Ok(Self { topic, key, id, message, headers, timestamp_ms })
     }
 
@@ -89,7 +89,7 @@ pub(in crate::sink) fn key<'a>(
 /// What keeps the events of one entity on one partition; none on streams without entities.
 fn lane(event: &Event) -> Option<Cow<'_, str>> {
     match (&event.facts.contract_package, &event.facts.token_id) {
-        (Some(package), Some(token)) => Some(format!("{package}:{token}").into()),
+        (Some(package), Some(token)) => Some([package, ":", token].concat().into()),
         (Some(package), None) => Some((&**package).into()),
         (None, _) => None,
     }

@@ -141,7 +141,7 @@ impl Webhook {
         for (name, value) in &message.headers {
             insert(headers, HeaderName::from_static(name), value)?;
         }
-        let (id, timestamp) = (delivery.event.id.to_string(), self.clock.now().unix_seconds());
+        let (id, timestamp) = (wire::printed(&delivery.event.id), self.clock.now().unix_seconds());
         let keys = self.keys()?;
         if !keys.is_empty() {
             let signature = signature::sign(&keys, &id, timestamp, &message.body);

@@ -75,7 +75,7 @@ fn required(event: &Event) -> [Attribute<'_>; 4] {
     let stream = event.stream.as_str();
     [
         (&SPEC_VERSION, "1.0".into()),
-        (&ID, event.id.to_string().into()),
+        (&ID, super::printed(&event.id).into()),
         (&SOURCE, source(event).into()),
         (&TYPE, format!("cloud.cspr.{stream}.{}", allowed(&event.facts.action)).into()),
     ]
@@ -94,7 +94,7 @@ fn optional(event: &Event) -> impl Iterator<Item = Attribute<'_>> {
     let optional = [
         (&SUBJECT, subject(event)),
         (&TIME, facts.timestamp.as_deref().and_then(time).map(Cow::Owned)),
-        (&SEQUENCE, Some(event.sequence.to_string().into())),
+        (&SEQUENCE, Some(super::printed(&event.sequence).into())),
         (&DEPLOY_HASH, facts.deploy_hash.as_deref().filter(|hash| !hash.is_empty()).map(allowed)),
         (&ORIGIN, Some(event.origin.as_str().into())),
     ];

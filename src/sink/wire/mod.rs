@@ -12,6 +12,7 @@ mod template;
 mod tests;
 
 use std::borrow::Cow;
+use std::fmt::{self, Write};
 
 use data_encoding::HEXLOWER;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
@@ -23,6 +24,9 @@ use crate::event::{Delivery, Occasion};
 
 /// The longest value that is sent; a longer one is left out.
 pub(crate) const VALUE_BYTES_MAX: usize = 512;
+
+/// What ids, sequences and times take at most; more would cost another allocation.
+const PRINTED_BYTES: usize = 32;
 
 /// All but U+0021–U+007E, and `%`.
 const ENCODED: &AsciiSet = &CONTROLS.add(b' ').add(b'%');
@@ -50,7 +54,7 @@ pub(crate) fn facts<'a>(sink: &str, delivery: &'a Delivery) -> Vec<Fact<'a>> {
     ];
     let present = optional.into_iter().filter_map(|(name, text)| Some((name, encode(&**text?, ENCODED))));
     list.extend(present.filter(|(_, value)| is_sendable(value)));
-    list.push(("cspr-relay-sequence", event.sequence.to_string().into()));
+    list.push(("cspr-relay-sequence", printed(&event.sequence).into()));
     let routes = routes(delivery);
     if is_sendable(&routes) {
         list.push(("cspr-relay-routes", routes));
@@ -61,10 +65,18 @@ pub(crate) fn facts<'a>(sink: &str, delivery: &'a Delivery) -> Vec<Fact<'a>> {
         Occasion::Replay => list.push(("cspr-relay-replay", "true".into())),
         Occasion::Test => list.push(("cspr-relay-test", "true".into())),
     }
-    list.push(("cspr-relay-accepted-at", event.accepted_at.to_string().into()));
+    list.push(("cspr-relay-accepted-at", printed(&event.accepted_at).into()));
     list.push(("cspr-relay-attempt", delivery.attempt.to_string().into()));
     list.push(("traceparent", traceparent(sink, delivery).into()));
     list
+}
+
+/// As `to_string`, whose text would be allocated anew as it grows.
+pub(crate) fn printed(value: &dyn fmt::Display) -> String {
+    let mut text = String::with_capacity(PRINTED_BYTES);
+    // Writing to a String cannot fail.
+    let _written = write!(text, "{value}");
+    text
 }
 
 /// W3C trace context: all attempts of an event at all sinks are one trace, each attempt is a span of its own.
@@ -88,6 +100,8 @@ fn routes(delivery: &Delivery) -> Cow<'_, str> {
 
 fn encode<'a>(text: impl Into<Cow<'a, str>>, set: &'static AsciiSet) -> Cow<'a, str> {
     match text.into() {
+        // Hashes, numbers and most names: no set has any of these.
+        plain if plain.bytes().all(|byte| byte.is_ascii_alphanumeric()) => plain,
         Cow::Borrowed(text) => utf8_percent_encode(text, set).into(),
         Cow::Owned(text) => utf8_percent_encode(&text, set).to_string().into(),
     }

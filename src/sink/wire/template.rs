@@ -67,8 +67,8 @@ fn value(field: Field, delivery: &Delivery) -> Option<Cow<'_, str>> {
         Field::DeployHash => facts.deploy_hash.as_deref(),
         Field::Origin => Some(event.origin.as_str()),
         Field::Route => delivery.routes.first().map(|route| &**route),
-        Field::Id => return Some(event.id.to_string().into()),
-        Field::Sequence => return Some(event.sequence.to_string().into()),
+        Field::Id => return Some(super::printed(&event.id).into()),
+        Field::Sequence => return Some(super::printed(&event.sequence).into()),
     };
     text.filter(|text| !text.is_empty()).map(Cow::Borrowed)
 }

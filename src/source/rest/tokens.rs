@@ -92,7 +92,11 @@ impl Rest {
         }
     }
 
-    async fn fetch_at<T: DeserializeOwned>(&self, path: &[&str], query: &[(&str, String)]) -> Result<T, RestError> {
+    pub(super) async fn fetch_at<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        query: &[(&str, String)],
+    ) -> Result<T, RestError> {
         // An address has no place for these two, which mean a directory there.
         if path.iter().any(|part| matches!(*part, "." | "..")) {
             return Err(RestError::NotFound);
@@ -102,7 +106,7 @@ impl Rest {
 }
 
 impl Action {
-    fn read(raw: Box<RawValue>) -> Result<Self, RestError> {
+    pub(super) fn read(raw: Box<RawValue>) -> Result<Self, RestError> {
         let fields: Fields = answer::parsed(raw.get().as_bytes())?;
         let token_id = match fields.token_id {
             Value::String(text) => text,

@@ -1,7 +1,11 @@
 //! What an operator can ask for.
 
-use serde::{Deserialize, Serialize};
+use std::fmt;
 
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::clock::Timestamp;
 use crate::event::{EventId, Facts, Stream};
 
 /// What is to be done, and with what.
@@ -30,6 +34,16 @@ pub(crate) enum Order {
     },
     DropQuarantined {
         choice: QuarantineChoice,
+    },
+    /// What CSPR.cloud knows of a package goes to a sink.
+    Backfill {
+        sink: String,
+        contract_package: String,
+        /// All that was done with its tokens, instead of the tokens as they are.
+        history: bool,
+        /// Also what the sink has had.
+        again: bool,
+        rate: Option<u32>,
     },
     /// The deliveries of a sink that is no longer configured.
     DropParked {
@@ -81,13 +95,38 @@ impl Order {
     /// Replays in a second, if that is limited.
     pub(crate) fn rate(&self) -> Option<u32> {
         match self {
-            Self::ReplayDeadLetters { rate, .. } | Self::ReplayEvents { rate, .. } => *rate,
+            Self::ReplayDeadLetters { rate, .. } | Self::ReplayEvents { rate, .. } | Self::Backfill { rate, .. } => {
+                *rate
+            }
             _ => None,
         }
     }
 
     pub(crate) fn is_replay(&self) -> bool {
-        matches!(self, Self::ReplayDeadLetters { .. } | Self::ReplayEvents { .. })
+        matches!(self, Self::ReplayDeadLetters { .. } | Self::ReplayEvents { .. } | Self::Backfill { .. })
+    }
+}
+
+/// In words, on one line: `replay dead letters, sink=search, cause=refused`.
+impl fmt::Display for Order {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Ok(Value::Object(fields)) = serde_json::to_value(self) else { return Err(fmt::Error) };
+        let kind = fields.get("kind").and_then(Value::as_str).unwrap_or_default();
+        f.write_str(&kind.replace('_', " "))?;
+        let choice = fields.get("choice").and_then(Value::as_object).into_iter().flatten();
+        let others = fields.iter().filter(|(name, _)| !matches!(name.as_str(), "kind" | "choice"));
+        choice.chain(others).try_for_each(|(name, value)| write_field(name, value, f))
+    }
+}
+
+/// Nothing if the field chooses nothing.
+fn write_field(name: &str, value: &Value, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    match (name.strip_suffix("_ms"), value) {
+        (_, Value::Null | Value::Bool(false)) => Ok(()),
+        (_, Value::Bool(true)) => write!(f, ", {name}"),
+        (Some(name), Value::Number(at)) => write!(f, ", {name}={}", Timestamp(at.as_u64().unwrap_or_default())),
+        (_, Value::String(text)) => write!(f, ", {name}={text}"),
+        (_, other) => write!(f, ", {name}={other}"),
     }
 }
 
@@ -142,4 +181,20 @@ impl QuarantineChoice {
 fn is_token(package: Option<&str>, token: Option<&str>, facts: Option<&Facts>) -> bool {
     is(package, facts.and_then(|facts| facts.contract_package.as_deref()))
         && is(token, facts.and_then(|facts| facts.token_id.as_deref()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_order_reads_as_it_was_given() {
+        let choice =
+            LetterChoice { cause: Some("refused".to_owned()), died_until_ms: Some(0), ..LetterChoice::default() };
+        let order = Order::ReplayDeadLetters { choice, skip_superseded: true, rate: Some(50) };
+        let expected =
+            "replay dead letters, cause=refused, died_until=1970-01-01T00:00:00.000Z, rate=50, skip_superseded";
+        assert_eq!(order.to_string(), expected);
+        assert_eq!(Order::DropParked { sink: "crm".to_owned() }.to_string(), "drop parked, sink=crm");
+    }
 }

@@ -5,8 +5,8 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::{Counts, JobState};
 use crate::clock::Timestamp;
 use crate::store::SinkId;
-use crate::store::format::{Batch, Table, seal};
-use crate::store::transaction::over;
+use crate::store::format::Batch;
+use crate::store::settled::Settled;
 
 /// Rows of a parked queue that go in one step.
 const PARKED_MAX: u64 = 1024;
@@ -95,7 +95,5 @@ fn drop_fresh(connection: &Connection, sink: SinkId, now: Timestamp, counts: &mu
 
 /// Records that a delivery is over, unless it was before; false then.
 fn settle_as_over(connection: &Connection, sink: SinkId, seq: u64, now: Timestamp) -> rusqlite::Result<bool> {
-    let row = seal(Table::Settled, &[sink.0.into(), seq], &over(now));
-    let sql = "INSERT OR IGNORE INTO settled VALUES (?1, ?2, ?3)";
-    Ok(connection.prepare_cached(sql)?.execute(params![sink.0, seq, row])? > 0)
+    Settled::over(now).write_first(connection, sink, seq)
 }

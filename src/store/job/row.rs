@@ -33,7 +33,7 @@ impl Job {
     }
 
     /// All that are known, oldest first. A damaged one has ended: nobody knows what it was to do.
-    pub(super) fn read_all(connection: &Connection) -> rusqlite::Result<Vec<Self>> {
+    pub(in crate::store) fn read_all(connection: &Connection) -> rusqlite::Result<Vec<Self>> {
         let mut statement = connection.prepare("SELECT number, row FROM job ORDER BY number")?;
         let rows = statement.query_map([], |row| Ok((row.get::<_, u64>(0)?, row.get::<_, Vec<u8>>(1)?)))?;
         let mut jobs = Vec::new();

@@ -1,14 +1,14 @@
 //! One step of a job, inside the transaction of a commit.
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, params};
 
 use super::parked::Parked;
 use super::{Counts, Job, JobState, Order, Page};
 use crate::clock::Timestamp;
 use crate::store::Claimed;
 use crate::store::dead::DeadLetter;
-use crate::store::format::{Damaged, Decoder, Table, open, seal};
-use crate::store::transaction::DELIVERED;
+use crate::store::format::{Damaged, Table, seal};
+use crate::store::settled::Settled;
 use crate::store::{Replay, SinkId, Waiting};
 
 /// What a job wants done in the next commit: a page, or only its own row written.
@@ -77,12 +77,10 @@ pub(super) struct Judge<'a> {
 impl Judge<'_> {
     pub(super) fn judge(&self, order: &Order, row: &Candidate) -> rusqlite::Result<Verdict> {
         match order {
-            Order::ReplayDeadLetters { .. } | Order::ReplayEvents { .. } if !self.served.contains(&row.sink) => {
-                Ok(Verdict::Left)
-            }
+            order if order.is_replay() && !self.served.contains(&row.sink) => Ok(Verdict::Left),
             Order::ReplayDeadLetters { skip_superseded: true, .. } if row.is_superseded => Ok(Verdict::Skipped),
             Order::ReplayDeadLetters { .. } | Order::DropDeadLetters { .. } => self.letter(row),
-            Order::ReplayEvents { again, .. } => self.event(row, *again),
+            Order::ReplayEvents { again, .. } | Order::Backfill { again, .. } => self.event(row, *again),
             Order::RerouteQuarantined { .. } | Order::DropQuarantined { .. } => {
                 let is_kept = self.has("SELECT 1 FROM quarantine WHERE number = ?1", &[row.seq])?;
                 Ok(if is_kept { Verdict::Do } else { Verdict::Gone })
@@ -106,8 +104,10 @@ impl Judge<'_> {
         if self.waits(&key)? {
             return Ok(Verdict::Waiting);
         }
-        match self.outcome(row.sink, row.seq)? {
-            Some(DELIVERED) if !again => return Ok(Verdict::Delivered),
+        match Settled::find(self.connection, row.sink, row.seq)? {
+            Some(Ok(settled)) if !again && settled.delivered_at().is_some() => return Ok(Verdict::Delivered),
+            // What is not known is not repeated unless that is asked for.
+            Some(Err(Damaged)) if !again => return Ok(Verdict::Delivered),
             None if row.is_named && self.is_beyond_low(&key)? => return Ok(Verdict::Waiting),
             _ => {}
         }
@@ -123,16 +123,6 @@ impl Judge<'_> {
 
     fn is_beyond_low(&self, key: &[u64]) -> rusqlite::Result<bool> {
         self.has("SELECT 1 FROM cursor WHERE sink = ?1 AND low < ?2", key)
-    }
-
-    /// How the delivery ended, if it did. A damaged row counts as delivered: what is not known is not repeated unless
-    /// that is asked for.
-    fn outcome(&self, sink: SinkId, seq: u64) -> rusqlite::Result<Option<u8>> {
-        let mut statement = self.connection.prepare_cached("SELECT row FROM settled WHERE sink = ?1 AND seq = ?2")?;
-        let row: Option<Vec<u8>> = statement.query_row(params![sink.0, seq], |row| row.get(0)).optional()?;
-        let Some(row) = row else { return Ok(None) };
-        let outcome = open(Table::Settled, &[sink.0.into(), seq], &row).and_then(outcome);
-        Ok(Some(outcome.unwrap_or(DELIVERED)))
     }
 
     fn has(&self, sql: &str, key: &[u64]) -> rusqlite::Result<bool> {
@@ -207,13 +197,13 @@ impl Step {
 impl Candidate {
     fn carry_out(&self, connection: &Connection, order: &Order, now: Timestamp) -> rusqlite::Result<Option<Replay>> {
         match order {
-            Order::ReplayDeadLetters { .. } | Order::ReplayEvents { .. } => self.replay(connection, now).map(Some),
+            order if order.is_replay() => self.replay(connection, now).map(Some),
             Order::DropDeadLetters { .. } => DeadLetter::remove(connection, self.sink, self.seq).map(|()| None),
             Order::DropQuarantined { .. } => {
                 let sql = "DELETE FROM quarantine WHERE number = ?1";
                 connection.prepare_cached(sql)?.execute([self.seq]).map(|_| None)
             }
-            Order::RerouteQuarantined { .. } | Order::DropParked { .. } => Ok(None),
+            _ => Ok(None),
         }
     }
 
@@ -247,10 +237,4 @@ impl Order {
         };
         connection.prepare_cached(sql)?.query_row([], |row| row.get(0))
     }
-}
-
-fn outcome(row: &[u8]) -> Result<u8, Damaged> {
-    let mut input = Decoder(row);
-    let (_at, _attempts) = (input.number()?, input.number()?);
-    input.byte()
 }

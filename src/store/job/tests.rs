@@ -7,7 +7,7 @@ use super::*;
 use crate::clock::Clock;
 use crate::config::SinkName;
 use crate::store::tests::{Fixture, Model, Place, SINKS, candidate, settings};
-use crate::store::{Change, End, Held, Quarantined, Replay, Settlement, SinkStore, Waiting};
+use crate::store::{Change, End, Held, PastDelivery, Quarantined, Replay, Settlement, SinkStore, State, Waiting};
 
 /// Runs a job, at most so many steps of so many rows; the job as it stands then.
 pub(in crate::store) async fn run(fixture: &Fixture, order: Order, rows: usize, steps: usize) -> Job {
@@ -82,7 +82,7 @@ fn is_replayed(model: &Model, sink: usize, seq: u64, again: bool) -> bool {
 }
 
 fn end(seq: u64, end: End) -> Change {
-    Change::Settle(Settlement { seq, attempts: 1, body_bytes: 100, end })
+    Change::Settle(Settlement { seq, has_waited: true, attempts: 1, body_bytes: 100, end })
 }
 
 fn dead(seq: u64, cause: &'static str) -> Change {
@@ -225,6 +225,43 @@ async fn retention_leaves_what_waits_to_be_replayed_also_to_a_new_sink() {
     }
     assert!(fixture.queues[1].load(5).await.unwrap().content.is_err(), "now nothing needs it");
     fixture.close().await;
+}
+
+/// What the store says of event 5 at a sink that it went to.
+fn at_sink(directory: &std::path::Path, sink: usize) -> PastDelivery {
+    let history = crate::store::events(directory).unwrap().history(5).unwrap().unwrap();
+    history.deliveries.into_iter().find(|delivery| &*delivery.sink.0 == SINKS[sink]).unwrap()
+}
+
+/// To the sink that it was meant for, and to one that it was replayed to.
+#[tokio::test]
+async fn what_was_delivered_once_stays_so_however_a_replay_of_it_ends() {
+    let letter = || End::Dead { cause: "server", reason: "503".to_owned() };
+    for (sink, bad_end) in [(0, End::Expired), (0, letter()), (1, End::Expired), (1, letter())] {
+        let directory = tempfile::tempdir().unwrap();
+        let fixture = scene(directory.path()).await;
+        let choice = || EventChoice { token_id: Some("2".to_owned()), ..EventChoice::default() };
+        let order = |again| Order::ReplayEvents { sink: SINKS[sink].to_owned(), choice: choice(), again, rate: None };
+        run(&fixture, order(false), 9, 99).await;
+        fixture.queues[sink].record_durably(vec![delivered(5), Change::Low(6)]).await.unwrap();
+        let first = at_sink(directory.path(), sink);
+        let State::Delivered { at, .. } = first.state else { panic!("{first:?}") };
+        assert_eq!((first.delivered_before, first.routes.is_empty()), (None, sink == 1));
+        for _ in 0..2 {
+            assert_eq!(count(&fixture, order(false)).delivered, 1);
+            fixture.clock.shift(1_000);
+            assert_eq!(run(&fixture, order(true), 9, 99).await.counts.delivered, 0);
+            let waiting = at_sink(directory.path(), sink);
+            assert!(matches!(waiting.state, State::Waiting(_)) && waiting.delivered_before == Some(at), "{waiting:?}");
+            fixture.queues[sink].record_durably(vec![end(5, bad_end.clone())]).await.unwrap();
+            let ended = at_sink(directory.path(), sink);
+            assert!(!matches!(ended.state, State::Waiting(_) | State::Delivered { .. }), "{ended:?}");
+            assert_eq!(ended.delivered_before, Some(at), "{ended:?}");
+        }
+        run(&fixture, Order::DropDeadLetters { choice: LetterChoice::default() }, 9, 99).await;
+        assert_eq!(count(&fixture, order(false)).delivered, 1, "and is not replayed unless that is asked for");
+        fixture.close().await;
+    }
 }
 
 #[tokio::test]

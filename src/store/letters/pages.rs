@@ -33,6 +33,8 @@ pub(crate) struct Position {
 pub(crate) struct LetterPage {
     pub(crate) letters: Vec<Listed>,
     pub(crate) next: Option<Position>,
+    /// The filter names a sink that never was.
+    pub(crate) is_sink_unknown: bool,
 }
 
 /// The letters of one sink, oldest first.
@@ -55,7 +57,8 @@ impl DeadLetters {
     ) -> rusqlite::Result<LetterPage> {
         let began = monotonic();
         let mut sources = self.sources(filter, from)?;
-        let mut page = LetterPage { letters: Vec::new(), next: None };
+        let mut page = LetterPage { letters: Vec::new(), next: None, is_sink_unknown: false };
+        page.is_sink_unknown = filter.sink.is_some() && sources.is_empty();
         while let Some((sink, seq, row)) = self.take_first(&mut sources)? {
             page.letters.extend(self.meant(filter, DeadLetter::decode(sink, seq, &row).ok(), now)?);
             if page.letters.len() >= max || began.elapsed() > PATIENCE {

@@ -1,6 +1,6 @@
 //! Dead letters from the settlement to the replay, through the store's own doors.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::*;
@@ -21,11 +21,17 @@ struct Scene {
 
 fn dead(seq: u64, cause: &'static str) -> Change {
     let end = End::Dead { cause, reason: format!("reason {seq}") };
-    Change::Settle(Settlement { seq, attempts: 2, body_bytes: 100, end })
+    Change::Settle(Settlement { seq, has_waited: true, attempts: 2, body_bytes: 100, end })
 }
 
 fn delivered(seq: u64) -> Change {
-    Change::Settle(Settlement { seq, attempts: 1, body_bytes: 100, end: End::Delivered { status: Some(204) } })
+    Change::Settle(Settlement {
+        seq,
+        has_waited: true,
+        attempts: 1,
+        body_bytes: 100,
+        end: End::Delivered { status: Some(204) },
+    })
 }
 
 fn attempt(seq: u64, number: u32, at: Timestamp) -> Change {
@@ -218,7 +224,11 @@ async fn pages_give_every_letter_once_and_the_counts_are_exact() {
     walked(&letters, &LetterFilter::default())
         .into_iter()
         .for_each(|(_, sink)| *expected.entry(sink).or_insert(0) += 1);
-    let counted = overview(directory.path()).unwrap().sinks.into_iter().map(|(name, found)| (name, found.dead_letters));
+    let counted = overview(directory.path(), &BTreeSet::new())
+        .unwrap()
+        .sinks
+        .into_iter()
+        .map(|(name, found)| (name, found.dead_letters));
     assert_eq!(counted.collect::<BTreeMap<_, _>>(), expected);
     fixture.close().await;
 }

@@ -10,10 +10,11 @@ use super::records;
 use crate::clock::Timestamp;
 use crate::event::{self, Stream};
 use crate::store::dead::DeadLetter;
-use crate::store::format::{Batch, Record, Table, name_sum, open, open_body, seal};
+use crate::store::format::{Batch, Record, Table, name_sum, open, open_body};
 use crate::store::queue::for_batches_from;
 use crate::store::ranges::Ranges;
-use crate::store::transaction::{NameKind, Transaction, over};
+use crate::store::settled::Settled;
+use crate::store::transaction::{NameKind, Transaction};
 use crate::store::verify::{Leader, Report, Seen};
 use crate::store::{Change, End, Held, Quarantined, Settlement, SinkId, Waiting};
 
@@ -177,8 +178,13 @@ impl Mending<'_, '_> {
         match remedy {
             Remedy::Bury => {
                 let reason = "its message was lost with a damaged part of the store".to_owned();
-                let settlement =
-                    Settlement { seq, attempts: 0, body_bytes: 0, end: End::Dead { cause: "damaged", reason } };
+                let settlement = Settlement {
+                    seq,
+                    has_waited: true,
+                    attempts: 0,
+                    body_bytes: 0,
+                    end: End::Dead { cause: "damaged", reason },
+                };
                 self.transaction.change(sink, &Change::Settle(settlement), self.hints.now)?;
                 self.transaction
                     .connection()
@@ -193,9 +199,7 @@ impl Mending<'_, '_> {
                 self.lose(format!("go to {name} (perhaps again): the row that says what became of them is lost"), seq);
             }
             Remedy::Over => {
-                let row = seal(Table::Settled, &[sink.0.into(), seq], &over(self.hints.now));
-                let sql = "INSERT INTO settled VALUES (?1, ?2, ?3)";
-                self.transaction.connection().prepare_cached(sql)?.execute(params![sink.0, seq, row])?;
+                Settled::over(self.hints.now).write(self.transaction.connection(), sink, seq)?;
                 self.lose(format!("over for {name}, but how they ended is lost"), seq);
             }
             Remedy::Restore => self.restore(seq)?,
@@ -277,8 +281,13 @@ impl Mending<'_, '_> {
             let sinks = records::dead_at(self.transaction.connection(), seq)?;
             for sink in &sinks {
                 let reason = "the reason was lost with a damaged part of the store".to_owned();
-                let settlement =
-                    Settlement { seq, attempts: 0, body_bytes: 0, end: End::Dead { cause: "damaged", reason } };
+                let settlement = Settlement {
+                    seq,
+                    has_waited: true,
+                    attempts: 0,
+                    body_bytes: 0,
+                    end: End::Dead { cause: "damaged", reason },
+                };
                 self.transaction.change(*sink, &Change::Settle(settlement), self.hints.now)?;
                 let name = self.name(*sink);
                 self.lose(format!("dead letters of {name}: their reasons are lost"), seq);

@@ -6,10 +6,10 @@ use super::mend::Losses;
 use crate::clock::Timestamp;
 use crate::event::{EventId, Origin, Stream};
 use crate::store::SinkId;
-use crate::store::format::{Batch, Decoder, Record, Table, open};
+use crate::store::format::{Batch, Record};
 use crate::store::lookup::batch_row;
 use crate::store::ranges::Ranges;
-use crate::store::transaction::DEAD;
+use crate::store::settled::{Outcome, Settled};
 
 /// Events in one record of lost ones.
 const RECORDS_MAX: u64 = 1024;
@@ -90,13 +90,9 @@ pub(super) fn is_known(connection: &Connection, seq: u64) -> rusqlite::Result<bo
 /// The sinks at which an event ended as a dead letter.
 pub(super) fn dead_at(connection: &Connection, seq: u64) -> rusqlite::Result<Vec<SinkId>> {
     let Some(record) = record(connection, seq)? else { return Ok(Vec::new()) };
-    let mut statement = connection.prepare_cached("SELECT row FROM settled WHERE sink = ?1 AND seq = ?2")?;
     let mut sinks = Vec::new();
     for target in record.targets {
-        let rows: Vec<Vec<u8>> =
-            statement.query_map(params![target.sink.0, seq], |row| row.get(0))?.collect::<Result<_, _>>()?;
-        let key = [target.sink.0.into(), seq];
-        if rows.iter().any(|row| open(Table::Settled, &key, row).is_ok_and(|payload| outcome(payload) == Some(DEAD))) {
+        if let Some(Ok(Settled { outcome: Outcome::Dead, .. })) = Settled::find(connection, target.sink, seq)? {
             sinks.push(target.sink);
         }
     }
@@ -106,10 +102,4 @@ pub(super) fn dead_at(connection: &Connection, seq: u64) -> rusqlite::Result<Vec
 fn record(connection: &Connection, seq: u64) -> rusqlite::Result<Option<Record>> {
     let Some((first, row)) = batch_row(connection, seq)? else { return Ok(None) };
     Ok(Batch::decode(first, &row).ok().and_then(|batch| batch.record(seq).cloned()))
-}
-
-/// How a delivery ended, by its settled row.
-fn outcome(payload: &[u8]) -> Option<u8> {
-    let mut input = Decoder(payload);
-    input.number().and_then(|_at| input.number()).and_then(|_attempts| input.byte()).ok()
 }

@@ -2,7 +2,7 @@
 
 use sha2::{Digest, Sha256};
 
-use super::{Stage, header, stop};
+use super::{Stage, header};
 use crate::relay::oracle::Sent;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -14,7 +14,7 @@ async fn messages_are_persistent_and_carry_what_the_contract_says() {
     let config = stage.configure(&url, &amqp, "");
     let relay = stage.scene.relay(&config);
     let taken = stage.take(COUNT).await;
-    stop(relay).await;
+    stage.stop(relay).await;
     emulator.stop().await;
 
     let sent = Sent::read(&stage.scene.path("sent.jsonl"));

@@ -4,7 +4,7 @@ use lapin::ExchangeKind;
 use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::FieldTable;
 
-use super::{Stage, id, stop};
+use super::{Stage, id};
 use crate::relay::message;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -36,6 +36,7 @@ async fn a_returned_message_is_counted_against_exactly_its_delivery() {
     let relay = stage.scene.relay_with(&config, &["--log-level", "debug"]);
     let mut taken = stage.take(COUNT / 2).await;
     relay.logs(&format!("exchange `{name}` has no queue for routing key `nft.created`; bind a queue to it")).await;
+    stage.is_alone_in_trouble().await;
     assert!(taken.iter().all(|delivery| delivery.routing_key.as_str() == "nft.updated"));
     assert_eq!(taken.len(), COUNT / 2, "what was confirmed did not go again");
 
@@ -46,7 +47,7 @@ async fn a_returned_message_is_counted_against_exactly_its_delivery() {
     ids.dedup();
     assert_eq!((ids.len(), taken.len()), (COUNT, COUNT), "each once");
     assert!(!relay.log().contains("onchain_metadata"), "no payload in the log");
-    stop(relay).await;
+    stage.stop(relay).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -59,6 +60,7 @@ async fn a_missing_exchange_is_named_and_waited_for() {
     relay
         .logs(&format!("exchange `{name}` is not in virtual host `/`; create it, or let the relay with `declare`"))
         .await;
+    stage.is_alone_in_trouble().await;
     let (_connection, channel) = stage.node.channel().await;
     let table = FieldTable::default;
     let options = ExchangeDeclareOptions::default();
@@ -67,7 +69,7 @@ async fn a_missing_exchange_is_named_and_waited_for() {
     let options = QueueBindOptions::default();
     channel.queue_bind(name.as_str().into(), name.as_str().into(), "".into(), options, table()).await.unwrap();
     stage.take(20).await;
-    stop(relay).await;
+    stage.stop(relay).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -84,12 +86,13 @@ async fn an_exchange_that_is_deleted_is_named_and_waited_for() {
     let mut taken = stage.take(10).await;
     channel.exchange_delete(name.as_str().into(), Default::default()).await.unwrap();
     relay.logs(&format!("404 NOT_FOUND - no exchange '{name}'")).await;
+    stage.is_alone_in_trouble().await;
     taken.extend(stage.take(0).await);
     stage.node.bind_queue(&channel, &name, &name).await;
     let left = COUNT - taken.len();
     taken.extend(stage.take(left).await);
     assert_eq!(taken.len(), COUNT, "each once");
-    stop(relay).await;
+    stage.stop(relay).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -120,6 +123,7 @@ async fn a_channel_that_breaks_fails_only_its_own_delivery() {
     let relay = stage.scene.relay_with(&config, &["--log-level", "debug"]);
     let mut taken = stage.take(COUNT / 2).await;
     relay.logs(&format!("404 NOT_FOUND - no exchange '{name}-created'")).await;
+    stage.is_alone_in_trouble().await;
     assert_eq!(taken.len(), COUNT / 2, "no other delivery was disturbed");
 
     let created = format!("{name}-created");
@@ -129,7 +133,7 @@ async fn a_channel_that_breaks_fails_only_its_own_delivery() {
     taken.extend(stage.take(COUNT / 2).await);
     assert_eq!(taken.len(), COUNT);
     assert_eq!(relay.log().matches("connected to the broker").count(), 1, "the connection lived on");
-    stop(relay).await;
+    stage.stop(relay).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -142,8 +146,9 @@ async fn a_full_queue_that_rejects_is_tried_again() {
     let config = stage.configure(&url, &amqp, "");
     let relay = stage.scene.relay_with(&config, &["--log-level", "debug"]);
     relay.logs(&format!("a queue behind exchange `{name}` with routing key `nft.")).await;
+    stage.is_alone_in_trouble().await;
     stage.node.ctl("clear_policy full");
     let taken = stage.take(COUNT).await;
     assert_eq!(taken.len(), COUNT, "a nack is not a delivery, and what was confirmed did not go again");
-    stop(relay).await;
+    stage.stop(relay).await;
 }

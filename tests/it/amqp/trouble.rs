@@ -1,6 +1,6 @@
 //! A broker that blocks, closes connections, or is one of several of which some are dead.
 
-use super::{Stage, header, id, stop};
+use super::{Stage, header, id};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_broker_that_blocks_is_waited_for_without_using_up_attempts() {
@@ -13,11 +13,12 @@ async fn a_broker_that_blocks_is_waited_for_without_using_up_attempts() {
     let relay = stage.scene.relay_with(&config, &["--log-level", "debug"]);
     relay.logs("the broker takes no messages for now: the deliveries of this sink wait").await;
     relay.logs("took no messages for a while: low on memory").await;
+    stage.is_alone_in_trouble().await;
     stage.node.ctl("set_vm_memory_high_watermark 0.4");
     let taken = stage.take(COUNT).await;
     assert!(taken.iter().all(|delivery| header(delivery, "cspr-relay-attempt") == "1"), "no attempt was used up");
     assert!(!relay.log().contains("breaker is open"), "{}", relay.log());
-    stop(relay).await;
+    stage.stop(relay).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -40,7 +41,7 @@ async fn a_closed_connection_is_made_anew() {
     }
     assert!(taken.len() - ids.len() <= 16, "{} came again", taken.len() - ids.len());
     assert!(relay.log().matches("connected to the broker").count() >= 2);
-    stop(relay).await;
+    stage.stop(relay).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -63,5 +64,5 @@ async fn a_dead_broker_is_passed_over_and_a_client_certificate_is_a_login() {
     let relay = stage.scene.relay(&config);
     stage.take(10).await;
     relay.logs(&format!("broker=\"localhost:{port}\"")).await;
-    stop(relay).await;
+    stage.stop(relay).await;
 }

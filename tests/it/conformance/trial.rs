@@ -15,6 +15,8 @@ use crate::relay::{BINARY, DEADLINE, Process, Scene};
 /// Attempts under way at once: what something that breaks may make come again.
 pub(super) const UNDER_WAY: usize = 16;
 const POLL: Duration = Duration::from_millis(50);
+/// A destination that is back gets a probe a minute at the worst.
+const RECOVERY_MAX: Duration = Duration::from_secs(180);
 /// How long nothing may be accepted any more before everything counts as accepted.
 const CALM: Duration = Duration::from_millis(700);
 
@@ -31,21 +33,29 @@ pub(super) struct Trial<D> {
 }
 
 /// What a case wants of the sink's configuration.
-#[derive(Default)]
 struct Wishes<'a> {
     has_tls: bool,
     key: Option<&'a str>,
+    concurrency: usize,
 }
+
+/// What most cases want.
+const MODEST: Wishes<'_> = Wishes { has_tls: false, key: None, concurrency: UNDER_WAY };
 
 impl<D: Destination> Trial<D> {
     /// With an emulator that publishes `traffic` (arguments of `emulate`) as soon as a relay connects. `None`: the
     /// destination is not there.
     pub(super) async fn new(name: &str, traffic: &[&str]) -> Option<Self> {
-        Self::prepare(Scene::new(), name, traffic, Wishes::default()).await
+        Self::prepare(Scene::new(), name, traffic, MODEST).await
+    }
+
+    /// With so many attempts under way at once.
+    pub(super) async fn with_concurrency(name: &str, traffic: &[&str], concurrency: usize) -> Option<Self> {
+        Self::prepare(Scene::new(), name, traffic, Wishes { concurrency, ..MODEST }).await
     }
 
     pub(super) async fn with_tls(name: &str, traffic: &[&str]) -> Option<Self> {
-        Self::prepare(Scene::new(), name, traffic, Wishes { has_tls: true, key: None }).await
+        Self::prepare(Scene::new(), name, traffic, Wishes { has_tls: true, ..MODEST }).await
     }
 
     /// With an emulator that publishes these messages, and a template for the key of each.
@@ -53,7 +63,7 @@ impl<D: Destination> Trial<D> {
         let scene = Scene::new();
         let lines = scene.lines(messages);
         let traffic = ["--rate", "0", "--fragment", "60000", "--replay", &lines];
-        Self::prepare(scene, name, &traffic, Wishes { has_tls: false, key }).await
+        Self::prepare(scene, name, &traffic, Wishes { key, ..MODEST }).await
     }
 
     async fn prepare(scene: Scene, name: &str, traffic: &[&str], wishes: Wishes<'_>) -> Option<Self> {
@@ -65,10 +75,11 @@ impl<D: Destination> Trial<D> {
         let text = format!(
             "source: {{ network: testnet, api_key: emulator-key, url: \"{url}\", persistent_session: trial }}\n\
              store: {{ path: \"{}\" }}\nadmin: {{ listen: \"127.0.0.1:0\" }}\n\
-             sinks:\n  sink:\n    {}\n    concurrency: {UNDER_WAY}\n    retry: {{ schedule: [{}], jitter: 0 }}\n\
+             sinks:\n  sink:\n    {}\n    concurrency: {}\n    retry: {{ schedule: [{}], jitter: 0 }}\n\
              routes: {{ all: {{ match: all, sinks: [sink] }} }}\n",
             scene.data().display(),
             destination.sink(&access),
+            wishes.concurrency,
             ["300ms"; 300].join(", "),
         );
         let config = scene.path("relay.yaml");
@@ -129,6 +140,24 @@ impl<D: Destination> Trial<D> {
             assert!(start.elapsed() < DEADLINE, "only {} are accepted", database.newest());
             sleep(POLL).await;
         }
+    }
+
+    /// Waits until the destination takes messages, which there must be.
+    pub(super) async fn taking(&mut self) {
+        let (before, start) = (self.destination.received().await.len(), Instant::now());
+        while self.destination.received().await.len() == before {
+            assert!(start.elapsed() < RECOVERY_MAX, "nothing is taken any more");
+            sleep(POLL).await;
+        }
+    }
+
+    /// No more events come until [`Self::go_on`]; what came is not caught up.
+    pub(super) async fn hold(&self) {
+        self.emulator.signal("STOP").await;
+    }
+
+    pub(super) async fn go_on(&self) {
+        self.emulator.signal("CONT").await;
     }
 
     /// Ends the events.

@@ -10,6 +10,8 @@ mod trouble;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+use crate::neighbour::{self, Neighbour};
+use crate::relay::store::Database;
 use crate::relay::{BINARY, Process, Scene, with_free_port};
 use crate::servers::kafka::{Kafka, Record};
 
@@ -31,6 +33,39 @@ fn configure(scene: &Scene, source: &str, more: &str, names: &[&str], sinks: &st
 fn plain(kafka: &Kafka, name: &str, topic: &str, more: &str) -> String {
     let broker = kafka.address("plaintext");
     format!("  {name}:\n    kafka: {{ brokers: [\"{broker}\"], topic: {topic}, timeout: 5s }}\n{more}")
+}
+
+/// The sink `bus` that is to be in trouble, and two that must notice nothing of it: a webhook, and one that shares the
+/// producer.
+struct Neighbourhood {
+    broker: String,
+    webhook: Neighbour,
+}
+
+/// The topic of the sink that shares the producer.
+const WELL: &str = "well";
+
+impl Neighbourhood {
+    async fn start(kafka: &Kafka) -> Self {
+        kafka.create_topic(WELL, 1, 1, &[]).await;
+        Self { broker: kafka.address("plaintext"), webhook: Neighbour::start().await }
+    }
+
+    /// With further lines of YAML for `bus`, whose topic this is.
+    fn configure(&self, scene: &Scene, source: &str, topic: &str, more: &str) -> PathBuf {
+        let client = format!("brokers: [\"{}\"], timeout: 5s", self.broker);
+        let shared = format!("connections: {{ main: {{ kafka: {{ {client} }} }} }}");
+        let sink = |name, topic| format!("  {name}:\n    kafka: {{ connection: main, topic: {topic} }}\n");
+        let sinks = sink("bus", topic) + more + &sink(WELL, WELL) + &self.webhook.sink();
+        configure(scene, source, &shared, &["bus", WELL, neighbour::NAME], &sinks)
+    }
+
+    /// While `bus` is in trouble: the others get what is accepted.
+    async fn keeps_up(&self, kafka: &Kafka, scene: &Scene) {
+        let newest = usize::try_from(Database::open(&scene.data()).newest()).unwrap();
+        kafka.read(&[WELL], |records| distinct(records) >= newest);
+        self.webhook.keeps_up(scene, "bus").await;
+    }
 }
 
 /// How many different events there are.

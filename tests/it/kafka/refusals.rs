@@ -1,6 +1,6 @@
 //! What a broker does not take: dead letters where nothing helps, waiting where an operator can.
 
-use super::{configure, distinct, plain};
+use super::{Neighbourhood, configure, distinct};
 use crate::relay::{Scene, message, until};
 use crate::servers::kafka::{Kafka, cluster};
 
@@ -15,9 +15,10 @@ async fn a_message_that_is_too_large_is_a_dead_letter_at_once_and_alone() {
     let messages: Vec<String> = (0..40).map(|n| message(if n == 20 { &large } else { "a" }, n)).collect();
     let (_emulator, url) = scene.emulator(&["--rate", "0", "--replay", &scene.lines(&messages)]).await;
     let unordered = "    ordering: none\n";
-    let config = configure(&scene, &url, "", &["bus"], &plain(&kafka, "bus", "small", unordered));
-    let mut relay = scene.relay(&config);
+    let others = Neighbourhood::start(&kafka).await;
+    let mut relay = scene.relay(&others.configure(&scene, &url, "small", unordered));
     relay.logs("a delivery was given up: it is a dead letter now").await;
+    others.keeps_up(&kafka, &scene).await;
     let records = kafka.read(&["small"], |records| distinct(records) == 39);
     assert_eq!(records.iter().filter(|record| record.body.len() > 5_000).count(), 0);
     let log = relay.log();
@@ -25,6 +26,7 @@ async fn a_message_that_is_too_large_is_a_dead_letter_at_once_and_alone() {
     assert!(log.contains(&reason) && log.contains("raise its max.message.bytes, then replay"), "{log}");
     assert_eq!(log.matches("it is a dead letter now").count(), 1, "{log}");
     assert!(log.contains("attempts=1"), "{log}");
+    others.webhook.is_untouched(&scene).await;
     relay.stop().await;
 }
 
@@ -33,22 +35,27 @@ async fn a_topic_that_is_missing_or_deleted_is_named_and_waited_for() {
     let Some(kafka) = cluster().await else { return };
     let scene = Scene::new();
     let (_emulator, url) = scene.emulator(&["--rate", "20"]).await;
-    let config = configure(&scene, &url, "", &["bus"], &plain(&kafka, "bus", "absent", QUICK));
-    let mut relay = super::chatty(&scene, &config);
+    let others = Neighbourhood::start(&kafka).await;
+    let mut relay = super::chatty(&scene, &others.configure(&scene, &url, "absent", QUICK));
     let said = format!("there is no topic absent at {}, or this user may not see it", kafka.address("plaintext"));
     relay.logs(&said).await;
     relay.logs("its breaker is open").await;
+    others.keeps_up(&kafka, &scene).await;
     kafka.create_topic("absent", 1, 1, &[]).await;
     relay.logs("its breaker is closed").await;
     kafka.read(&["absent"], |records| distinct(records) > 20);
-    let told =
-        format!("connected to the cluster: it confirms records sink=\"bus\" broker=\"{}\"", kafka.address("plaintext"));
+    let told = format!(
+        "connected to the cluster: it confirms records connection=\"main\" broker=\"{}\"",
+        kafka.address("plaintext")
+    );
     assert_eq!(relay.log().matches(&told).count(), 1, "{}", relay.log());
     kafka.delete_topic("absent").await;
     until("the loss of the topic is noticed", || relay.log().matches("its breaker is open").count() == 2).await;
+    others.keeps_up(&kafka, &scene).await;
     kafka.create_topic("absent", 1, 1, &[]).await;
     kafka.read(&["absent"], |records| distinct(records) > 20);
     assert!(!relay.log().contains("dead letter"));
+    others.webhook.is_untouched(&scene).await;
     relay.stop().await;
 }
 

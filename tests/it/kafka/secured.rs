@@ -11,6 +11,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use super::{configure, distinct};
+use crate::neighbour::{self, Neighbour};
 use crate::relay::store::Database;
 use crate::relay::{Scene, until};
 use crate::servers::kafka::{Kafka, cluster};
@@ -94,18 +95,21 @@ async fn a_password_that_expires_is_told_and_a_new_one_is_taken_up() {
     std::fs::write(&file, "bob-secret").unwrap();
     let sink = scram_or_plain(&kafka, "bob", "SCRAM-SHA-512")
         .replace("sasl.password: bob-secret", &format!("sasl.password: \"${{file:{}}}\"", file.display()));
-    let config = configure(&scene, &url, "", &["bus"], &sink);
+    let other = Neighbour::start().await;
+    let config = configure(&scene, &url, "", &["bus", neighbour::NAME], &(sink + &other.sink()));
     let mut relay = super::chatty(&scene, &config);
     relay.logs("connected to the cluster").await;
     kafka.server.command("password bob fresh-secret");
     relay.logs("cause=\"denied\"").await;
     relay.logs("correct the sasl properties").await;
+    other.keeps_up(&scene, "bus").await;
     std::fs::write(&file, "fresh-secret").unwrap();
     let accepted = Database::open(&scene.data()).newest() as usize;
     kafka.read(&["nft"], |records| distinct(records) > accepted);
     let log = relay.log();
     assert_eq!(log.matches("connected to the cluster").count(), 2, "once at first, once with the new password: {log}");
     assert!(!log.contains("bob-secret") && !log.contains("fresh-secret") && !log.contains("dead letter"), "{log}");
+    other.is_untouched(&scene).await;
     relay.stop().await;
 }
 
@@ -147,18 +151,21 @@ async fn a_token_that_expires_is_told_and_a_new_one_is_taken_up() {
     let oauth = format!("oauth: {{ token_url: \"{token_url}\", client_id: relay, client_secret: hunter2 }}");
     let properties = ca(&kafka, "ca.crt");
     let sink = secured(&kafka, "sasl_ssl", &properties).replace("timeout: 4s", &format!("{oauth}\n      timeout: 4s"));
-    let config = configure(&scene, &source, "", &["bus"], &sink);
+    let other = Neighbour::start().await;
+    let config = configure(&scene, &source, "", &["bus", neighbour::NAME], &(sink + &other.sink()));
     let mut relay = super::chatty(&scene, &config);
     relay.logs("connected to the cluster").await;
     refuses.store(true, Ordering::SeqCst);
     relay.logs(&format!("no token from {token_url}: HTTP 503")).await;
     relay.logs("cause=\"denied\"").await;
+    other.keeps_up(&scene, "bus").await;
     refuses.store(false, Ordering::SeqCst);
     // The client asks for a token every ten seconds, and the breaker lets a probe through now and then.
     until("the cluster confirms again", || relay.log().matches("connected to the cluster").count() > 1).await;
     let accepted = Database::open(&scene.data()).newest() as usize;
     kafka.read(&["nft"], |records| distinct(records) > accepted);
     assert!(!relay.log().contains("dead letter"), "{}", relay.log());
+    other.is_untouched(&scene).await;
     relay.stop().await;
 }
 

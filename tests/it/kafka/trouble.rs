@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{configure, distinct, plain};
+use super::{Neighbourhood, configure, distinct, plain};
 use crate::relay::store::Database;
 use crate::relay::{Scene, until};
 use crate::servers::Kind;
@@ -15,16 +15,19 @@ const PATIENT: &str = "    retry: { give_up_after: 1h, jitter: 0 }\n";
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn too_few_replicas_are_waited_for() {
     let Some(mut kafka) = Kafka::start() else { return };
+    let scene = Scene::new();
+    // Before there is a second node, so that the topic of the neighbour is on the one that stays.
+    let others = Neighbourhood::start(&kafka).await;
     kafka.server.command("start 2");
     kafka.create_topic("safe", 1, 2, &[("min.insync.replicas", "2")]).await;
     kafka.server.command("kill9 2");
-    let scene = Scene::new();
     let (_emulator, url) = scene.emulator(&["--rate", "0", "--count", "20"]).await;
-    let config = configure(&scene, &url, "", &["bus"], &plain(&kafka, "bus", "safe", PATIENT));
-    let mut relay = super::chatty(&scene, &config);
+    let mut relay = super::chatty(&scene, &others.configure(&scene, &url, "safe", PATIENT));
     relay.logs("perhaps fewer than min.insync.replicas").await;
+    others.keeps_up(&kafka, &scene).await;
     kafka.server.command("start 2");
     kafka.read(&["safe"], |records| distinct(records) == 20);
+    others.webhook.is_untouched(&scene).await;
     relay.stop().await;
 }
 

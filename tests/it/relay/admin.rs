@@ -12,7 +12,7 @@ use tokio::process::Command;
 use super::listener::Listener;
 use super::{BINARY, NFT_TOKENS, Process, SECRET, Scene, Setup, message, until};
 
-const TOKEN: &str = "planted-admin-token-7d1f";
+pub(super) const TOKEN: &str = "planted-admin-token-7d1f";
 /// Secrets of sinks, by the ways in which sinks take them.
 const PLANTED: [&str; 4] = ["planted-header-51c0", "planted-sasl-9b3e", "planted-amqp-c77a", "planted-oauth-02fd"];
 const POISONED: u32 = 5;
@@ -21,8 +21,8 @@ const EVENTS: u32 = 30;
 const CROWD: usize = 1000;
 
 /// A relay with an admin side, and how to ask it.
-struct Watched {
-    relay: Process,
+pub(super) struct Watched {
+    pub(super) relay: Process,
     config: std::path::PathBuf,
     base: String,
     http: reqwest::Client,
@@ -35,7 +35,7 @@ impl Watched {
         Self::of(scene.relay(&config), config).await
     }
 
-    async fn of(relay: Process, config: std::path::PathBuf) -> Self {
+    pub(super) async fn of(relay: Process, config: std::path::PathBuf) -> Self {
         relay.logs("the relay is running").await;
         let log = relay.log();
         let address = log.split_once("admin=").unwrap().1.split_whitespace().next().unwrap().to_owned();
@@ -43,22 +43,29 @@ impl Watched {
         Self { relay, config, base: format!("http://{address}"), http }
     }
 
-    async fn text(&self, path: &str) -> String {
+    pub(super) async fn text(&self, path: &str) -> String {
         let request = self.http.get(format!("{}{path}", self.base)).bearer_auth(TOKEN);
         request.send().await.unwrap().error_for_status().unwrap().text().await.unwrap()
     }
 
-    async fn json(&self, path: &str) -> Value {
+    pub(super) async fn json(&self, path: &str) -> Value {
         serde_json::from_str(&self.text(path).await).unwrap()
     }
 
     /// What a command prints that asks this relay.
-    async fn command(&self, arguments: &[&str]) -> String {
+    pub(super) async fn command(&self, arguments: &[&str]) -> String {
         let mut command = Command::new(BINARY);
         command.args(arguments).arg("--config").arg(&self.config).args(["--url", &self.base]).stdin(Stdio::null());
         let output = command.output().await.unwrap();
         let told = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.success(), "{arguments:?}: {told}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// What a probe that knows only the address is told.
+    pub(super) async fn health(&self) -> String {
+        let output = Command::new(BINARY).args(["health", "--url", &self.base]).output().await.unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
     }
 

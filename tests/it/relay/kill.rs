@@ -119,7 +119,7 @@ async fn live_and_die(scene: &Scene, config: &std::path::Path, life: u64, death:
 }
 
 /// Waits until the store owes nothing to anybody.
-async fn drain(database: &Database, sinks: &[(&str, &Listener)]) {
+pub(super) async fn drain(database: &Database, sinks: &[(&str, &Listener)]) {
     for (name, sink) in sinks {
         let what = format!("{name} gets what is left");
         let mut last = (0, Instant::now());

@@ -4,10 +4,14 @@
 //! for a fixed time: [`until`] polls what can be observed, with a deadline.
 
 mod admin;
+mod backfill;
+mod collections;
 mod disk;
 mod faults;
 mod formats;
+mod full;
 mod gaps;
+mod gate;
 mod hostile;
 mod kill;
 pub(crate) mod listener;
@@ -23,6 +27,7 @@ mod repair;
 mod start;
 mod stop;
 pub(crate) mod store;
+mod sync;
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -182,7 +187,7 @@ impl Process {
         self.signal("TERM").await;
     }
 
-    async fn signal(&self, name: &str) {
+    pub(crate) async fn signal(&self, name: &str) {
         let Some(id) = self.child.id() else { return };
         let status = Command::new("sh").args(["-c", &format!("kill -{name} {id}")]).status().await.unwrap();
         assert!(status.success());
@@ -205,7 +210,9 @@ impl Drop for Process {
     #[expect(clippy::print_stdout, reason = "what is printed belongs to the failed test")]
     fn drop(&mut self) {
         if std::thread::panicking() {
-            let log = self.log();
+            // Its directory may be gone by now; a second panic would hide the first.
+            let log =
+                fs::read(&self.log).map_or_else(|_| String::new(), |log| String::from_utf8_lossy(&log).into_owned());
             let lines: Vec<&str> = log.lines().collect();
             let tail = &lines[lines.len().saturating_sub(TAIL_LINES)..];
             println!("--- the end of {}:\n{}\n", self.log.display(), tail.join("\n"));

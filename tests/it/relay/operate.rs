@@ -181,6 +181,29 @@ async fn a_drop_that_is_killed_takes_what_was_meant_and_nothing_else() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_that_was_cancelled_does_not_come_back_after_a_kill() {
+    let (stage, sink) = (Stage::new().await, Listener::start().await);
+    let config = stage.configure(&[("sink", sink.url(), "")]);
+    stage.with_letters(&config, &[&sink]).await;
+    let mut relay = stage.relay(&config, 2, "").await;
+    stage.says(&config, &["dead-letters", "replay", "--rate", "100", "--yes", "--detach"]).await;
+    until("some were replayed", || sink.received() > 50).await;
+    let said = stage.says(&config, &["jobs", "cancel", "1"]).await;
+    relay.kill().await;
+    assert!(said.starts_with("Job 1 has ended: cancelled. What it did before stays done: "), "{said}");
+    let mut relay = stage.relay(&config, 3, "").await;
+    let jobs: serde_json::Value =
+        serde_json::from_str(&stage.says(&config, &["jobs", "list", "--json"]).await).unwrap();
+    let job = &jobs["jobs"][0];
+    assert_eq!((&job["state"], &job["what"]), (&"cancelled".into(), &"replay dead letters, rate=100".into()), "{job}");
+    let done = job["counts"]["done"].as_u64().unwrap() as usize;
+    until("what it had replayed arrives", || stage.database().waiting() == 0).await;
+    relay.stop().await;
+    let letters = stage.database().dead("sink").len();
+    assert_eq!((numbers(&sink.arrivals()).len(), letters), (done, EVENTS as usize - done), "and nothing else");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sink_that_came_later_gets_what_was_before_it() {
     let (stage, early, late) = (Stage::new().await, Listener::start().await, Listener::start().await);
     let config = stage.configure(&[("early", early.url(), "")]);

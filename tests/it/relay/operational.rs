@@ -1,7 +1,7 @@
 //! What the relay tells of itself, as events of the stream `relay`: true, durable, and never about themselves.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use tokio::process::Command;
@@ -9,13 +9,20 @@ use tokio::process::Command;
 use super::listener::Listener;
 use super::store::Database;
 use super::{BINARY, NFT_TOKENS, Scene, Setup, message, until};
+use crate::schemas::validate;
 
 const EVENTS: u32 = 40;
 
 /// Everything goes to `crm`; what the relay tells goes where these lines of YAML say.
 fn configure(scene: &Scene, source: &str, crm: &Listener, ops: &Listener, route: &str) -> PathBuf {
+    configure_with("", scene, source, (crm, ops), route)
+}
+
+/// The same with these lines of YAML at top level.
+fn configure_with(more: &str, scene: &Scene, source: &str, sinks: (&Listener, &Listener), route: &str) -> PathBuf {
+    let (crm, ops) = sinks;
     let sinks = [("crm", crm.url(), ""), ("ops", ops.url(), "")];
-    let whole = scene.configure(&Setup { source, streams: NFT_TOKENS, more: "", sinks: &sinks });
+    let whole = scene.configure(&Setup { source, streams: NFT_TOKENS, more, sinks: &sinks });
     let text = fs::read_to_string(whole).unwrap();
     // A running relay looks at this one, so it is written at once.
     let (path, new) = (scene.path("ops.yaml"), scene.path("ops.yaml.new"));
@@ -34,8 +41,11 @@ async fn told(scene: &Scene) -> Vec<Value> {
     let output = command.output().await.unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let lines = String::from_utf8(output.stdout).unwrap();
-    let told = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-    told.filter(|event| !event["action"].as_str().unwrap().starts_with("gap.")).collect()
+    let told: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    for (event, answer) in told.iter().zip(validate("relay", &told).into_iter().flatten()) {
+        assert_eq!(answer, "valid", "docs/schemas/relay.json and {event}");
+    }
+    told.into_iter().filter(|event| !event["action"].as_str().unwrap().starts_with("gap.")).collect()
 }
 
 fn sum(told: &[Value], sink: &str) -> u64 {
@@ -114,4 +124,53 @@ async fn a_reload_begins_and_ends_the_telling() {
     assert_eq!(told.len(), ops.received());
     let total = crm.count(|_| true) as u64;
     assert!(sum(&told, "crm") + 100 <= total, "of {total} none before, none after: {told:?}");
+}
+
+/// The emulator is halted by a signal: its connections stay open, and nothing comes through them any more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_source_that_falls_silent_is_told_and_heard_again_when_it_speaks() {
+    let (scene, crm, ops) = (Scene::new(), Listener::start().await, Listener::start().await);
+    let (emulator, url) = scene.emulator(&["--rate", "50", "--ping-every", "1", "--unattended"]).await;
+    let route = "  ops: { stream: relay, match: { action: source.silent }, sinks: [ops] }";
+    let source = format!("url: \"{url}\", silence_timeout: 3s");
+    let admin = format!("admin: {{ listen: \"127.0.0.1:{}\", token: the-token-of-the-operator }}", free_port());
+    let config = configure_with(&admin, &scene, &source, (&crm, &ops), route);
+    let mut relay = scene.relay(&config);
+    until("events flow", || crm.received() > 50).await;
+    let up = status(&config).await;
+    assert_eq!((&connection(&up)["is_up"], &up["gaps"]["open"]), (&true.into(), &0.into()), "{up}");
+
+    emulator.signal("STOP").await;
+    until("the silence is told", || ops.received() == 1).await;
+    assert!(ops.arrivals()[0].is_signed && &*ops.arrivals()[0].lane == "relay//");
+    let down = status(&config).await;
+    let trouble = connection(&down)["trouble"].as_str().unwrap();
+    // The second comes a while later: a halted process still accepts connections, and never answers.
+    let expected = ["no frame for 3s, so the link counts as dead", "connecting took over"];
+    assert!(connection(&down)["is_up"] == false && expected.iter().any(|text| trouble.contains(text)), "{down}");
+    let before = crm.received();
+
+    emulator.signal("CONT").await;
+    until("events flow again", || crm.received() > before + 50).await;
+    let after = status(&config).await;
+    assert_eq!((&connection(&after)["is_up"], &after["gaps"]["open"]), (&true.into(), &1.into()), "{after}");
+    relay.stop().await;
+    let told = told(&scene).await;
+    let data = &told[0]["data"];
+    assert_eq!((told.len(), &told[0]["action"], &data["stream"]), (1, &"source.silent".into(), &"nft-tokens".into()));
+    assert!(data["silence_ms"].as_u64().unwrap() >= 3_000, "{data}");
+}
+
+fn connection(status: &Value) -> &Value {
+    &status["source"]["connections"][0]
+}
+
+fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+async fn status(config: &Path) -> Value {
+    let output = Command::new(BINARY).args(["status", "--json", "--config"]).arg(config).output().await.unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
 }

@@ -163,6 +163,7 @@ impl Scene {
         let metrics = fixture.metrics.sink(&name).unwrap();
         let setup = Setup { config: config.clone(), sink: Arc::clone(&sink) as Arc<dyn Sink> };
         let (setup, changes) = watch::channel(setup);
+        let store = Arc::new(store);
         let group = Group {
             name,
             config: config.clone(),
@@ -170,7 +171,8 @@ impl Scene {
             changes,
             orders: inbox,
             gate,
-            store: Arc::new(store),
+            attempts: Attempts::new(Arc::clone(&store)),
+            store,
             queue,
             clock,
             metrics: Arc::clone(&metrics),

@@ -67,7 +67,10 @@ fn at_b(seq: u64) -> Vec<Change> {
     let attempt = Attempt { seq, at: Timestamp(5), cause: "server", status: Some(503), detail: "no".to_owned() };
     if token < 2 {
         let end = End::Dead { cause: "refused", reason: "400".to_owned() };
-        return vec![Change::Attempt(attempt), Change::Settle(Settlement { seq, attempts: 1, body_bytes: 1, end })];
+        return vec![
+            Change::Attempt(attempt),
+            Change::Settle(Settlement { seq, has_waited: true, attempts: 1, body_bytes: 1, end }),
+        ];
     }
     if seq > LANES {
         return vec![Change::Hold(Held { seq, lane, body_bytes: 1 })];
@@ -159,7 +162,7 @@ async fn settle(fixture: &Fixture, numbers: std::ops::Range<u64>) {
     for seq in numbers {
         if seq <= EVENTS - LEFT {
             let end = End::Delivered { status: Some(204) };
-            at[0].push(Change::Settle(Settlement { seq, attempts: 1, body_bytes: 1, end }));
+            at[0].push(Change::Settle(Settlement { seq, has_waited: true, attempts: 1, body_bytes: 1, end }));
         }
         at[1].extend(at_b(seq));
     }

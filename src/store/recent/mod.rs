@@ -4,6 +4,7 @@
 //! longer holds is sent to the disk.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::claimed::{Claimed, Page};
@@ -22,7 +23,11 @@ pub(super) struct Entry {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Recent(Mutex<Ring>);
+pub(super) struct Recent {
+    ring: Mutex<Ring>,
+    /// Of all events up to here the bells of their sinks have rung.
+    rung_to: AtomicU64,
+}
 
 #[derive(Debug, Default)]
 struct Ring {
@@ -52,11 +57,21 @@ impl Entry {
 impl Recent {
     /// For a store whose newest event is `newest`.
     pub(super) fn after(newest: u64) -> Self {
-        Self(Mutex::new(Ring { newest, ..Ring::default() }))
+        Self { ring: Mutex::new(Ring { newest, ..Ring::default() }), rung_to: newest.into() }
     }
 
     pub(super) fn newest(&self) -> u64 {
         self.ring().newest
+    }
+
+    /// Called by the writer alone, after it has rung for all events up to `seq`.
+    pub(super) fn rung(&self, seq: u64) {
+        self.rung_to.store(seq, Ordering::Release);
+    }
+
+    /// Whoever looks at a bell after that finds it rung for all events up to here.
+    pub(super) fn rung_to(&self) -> u64 {
+        self.rung_to.load(Ordering::Acquire)
     }
 
     /// Appends the events of a commit that has returned.
@@ -90,7 +105,7 @@ impl Recent {
     }
 
     fn ring(&self) -> MutexGuard<'_, Ring> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.ring.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -147,40 +162,4 @@ impl Recent {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::Accepted;
-    use crate::clock::Clock;
-    use crate::store::tests::{Fixture, candidate, settings};
-
-    #[tokio::test]
-    async fn who_looks_on_sees_each_event_once_or_learns_how_many_were_missed() {
-        let directory = tempfile::tempdir().unwrap();
-        let fixture = Fixture::open(settings(directory.path()), Clock::default());
-        let (mut last, mut seen, mut skipped, mut random) =
-            (fixture.store.accepted_since(None, 1).last, 0, 0, fastrand::Rng::with_seed(1));
-        for round in 0..200_u64 {
-            let mut events: Vec<_> =
-                (0..random.u64(..90)).map(|n| candidate(&fixture.store, n, round << 32 | n, &["a"])).collect();
-            // Large, so that the ring turns over.
-            events.iter_mut().for_each(|event| event.body = [event.body.as_ref(), &[b' '; 8192]].concat().into());
-            fixture.store.accept(events).await.unwrap();
-            fixture.sync().await;
-            // Only now and then, so that some are missed; a look that takes nothing moves nothing.
-            let max = random.usize(1..500) * usize::from(random.u8(..10) == 0);
-            let accepted = look(&fixture, last, max);
-            assert!(accepted.events.is_sorted_by_key(|accepted| accepted.event.sequence.number));
-            assert!(accepted.events.iter().all(|accepted| accepted.event.sequence.number > last));
-            (seen, skipped, last) = (seen + accepted.events.len() as u64, skipped + accepted.skipped, accepted.last);
-            assert_eq!(seen + skipped, last);
-        }
-        assert!(seen > 1000 && skipped > 100, "{seen} seen, {skipped} skipped");
-        fixture.close().await;
-    }
-
-    fn look(fixture: &Fixture, last: u64, max: usize) -> Accepted {
-        match max {
-            0 => Accepted { last, ..fixture.store.accepted_since(None, 0) },
-            max => fixture.store.accepted_since(Some(last), max),
-        }
-    }
-}
+mod tests;
