@@ -10,7 +10,7 @@ use super::Shared;
 use super::extract::{Body, Path};
 use super::problem::Problem;
 use crate::clock::Timestamp;
-use crate::store::{self, Gap, GapChange, GapState};
+use crate::store::{self, Gap, GapChange};
 
 /// A longer note is refused.
 const NOTE_BYTES_MAX: usize = 1024;
@@ -52,13 +52,6 @@ pub(crate) struct CloseRequest {
 
 impl From<Gap> for GapView {
     fn from(gap: Gap) -> Self {
-        let state = match gap.state {
-            GapState::Open => "open",
-            GapState::Repaired => "repaired",
-            GapState::Partial => "partial",
-            GapState::Unrepairable => "unrepairable",
-            GapState::Closed => "closed",
-        };
         Self {
             number: gap.number,
             stream: gap.stream,
@@ -66,7 +59,7 @@ impl From<Gap> for GapView {
             to: gap.to_ms.map(|at| Timestamp(at).to_string()),
             cause: gap.cause.as_str().to_owned(),
             detail: gap.detail,
-            state: state.to_owned(),
+            state: gap.state.as_str().to_owned(),
             note: gap.note,
             returned: gap.returned,
         }

@@ -46,7 +46,9 @@ impl Changes {
         Ok(Self {
             sinks: Difference::of(&sinks(old), &sinks(new), same_sink),
             routes: Difference::of(&routes(old), &routes(new), RouteConfig::eq),
-            has_others: is_rebuilt || old.source.push_down != new.source.push_down || old.ownership != new.ownership,
+            has_others: is_rebuilt
+                || old.source.push_down != new.source.push_down
+                || (old.ownership, old.repair) != (new.ownership, new.repair),
             ..Self::default()
         })
     }
@@ -67,6 +69,7 @@ fn fixed_keys(old: &Config, new: &Config) -> Vec<&'static str> {
         shutdown_timeout,
         admin,
         ownership: _,
+        repair: _,
         egress: _,
         sinks: _,
         routes: _,

@@ -99,7 +99,8 @@ impl App {
         let start = |outlet: Outlet| (outlet.name.clone(), delivery::start(outlet, clock.clone(), &lifecycle));
         let sinks: BTreeMap<SinkName, Delivering> = outlets.into_iter().map(start).collect();
         let reroute = Reroute { network: config.source.network, routing: Arc::clone(&routing) };
-        let base = rest::Base { store: &store, clock: &clock, metrics: &metrics, lifecycle: &lifecycle };
+        let base =
+            rest::Base { store: &store, clock: &clock, metrics: &metrics, notices: &notices, lifecycle: &lifecycle };
         let client = rest::client(&config, &base)?;
         let (operator, jobs) = Operator::start(base.operator(reroute.clone(), &client.rest), &lifecycle);
         sinks.iter().for_each(|(name, sink)| operator.add_sink(name, sink.controls()));

@@ -12,6 +12,7 @@ use crate::config::Config;
 use crate::intake::Reroute;
 use crate::lifecycle::{Lifecycle, Task};
 use crate::metrics::Metrics;
+use crate::notices::Notices;
 use crate::operator;
 use crate::ownership::{self, Ownership};
 use crate::repair::{self, Present, Repair};
@@ -23,6 +24,7 @@ pub(super) struct Base<'a> {
     pub(super) store: &'a Store,
     pub(super) clock: &'a Clock,
     pub(super) metrics: &'a Arc<Metrics>,
+    pub(super) notices: &'a Notices,
     pub(super) lifecycle: &'a Lifecycle,
 }
 
@@ -56,7 +58,7 @@ impl Asking {
         base: &Base<'_>,
     ) -> anyhow::Result<Self> {
         let Client { rest, budget } = client;
-        let Base { store, clock, metrics, lifecycle } = *base;
+        let Base { store, clock, metrics, notices, lifecycle } = *base;
         let (store, clock, metrics) = (store.clone(), clock.clone(), Arc::clone(metrics));
         let repair = repair::Setup {
             rest: rest.at(Purpose::Repair),
@@ -64,18 +66,19 @@ impl Asking {
             intake: intake.clone(),
             clock: clock.clone(),
             metrics: Arc::clone(&metrics),
+            notices: notices.clone(),
         };
         let ownership = ownership::Setup { rest, store, intake, reconnects, clock, metrics };
         Ok(Self {
             budget,
-            repair: Repair::start(repair, config.routes.clone(), lifecycle)?,
+            repair: Repair::start(repair, wanted(config), lifecycle)?,
             ownership: Ownership::start(ownership, watching(config), lifecycle),
         })
     }
 
     /// Takes up the routes and settings of another configuration.
     pub(super) fn take_up(&self, config: &Config) {
-        self.repair.route(config.routes.clone());
+        self.repair.want(wanted(config));
         self.ownership.watch(watching(config));
     }
 
@@ -87,6 +90,10 @@ impl Asking {
     }
 }
 
+fn wanted(config: &Config) -> repair::Wanted {
+    repair::Wanted { config: config.repair, routes: config.routes.clone() }
+}
+
 /// The client, and the task that keeps what it spends.
 pub(super) struct Client {
     pub(super) rest: Rest,
@@ -95,7 +102,7 @@ pub(super) struct Client {
 
 /// Nothing is asked yet.
 pub(super) fn client(config: &Config, base: &Base<'_>) -> anyhow::Result<Client> {
-    let Base { store, clock, metrics, lifecycle } = *base;
+    let Base { store, clock, metrics, lifecycle, .. } = *base;
     let spent = store.spent().context("reading what was asked of CSPR.cloud's REST API")?;
     let account = Account { clock: clock.clone(), metrics: Arc::clone(&metrics.rest), spent };
     let rest = Rest::new(&config.source, account)?;

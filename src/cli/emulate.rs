@@ -55,7 +55,7 @@ struct Traffic {
     /// The same seed gives the same events, byte for byte
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Let the first event happen now; otherwise it happens when the documented sample did
+    /// Let the events happen now, as they are published; otherwise the first happens when the documented sample did
     #[arg(long)]
     now: bool,
     /// Publish this stream only [default: nft-tokens and nft-token-actions]; with --replay, the stream of its lines
@@ -268,7 +268,7 @@ fn generated(traffic: &Traffic, shape: Shape) -> anyhow::Result<Messages> {
     ensure!(is_made, "events are made up for nft-tokens and nft-token-actions only: give others with --replay");
     let mut world = World::new(traffic.seed, shape);
     if traffic.now {
-        world = world.beginning_at(Clock::default().now());
+        world = world.beginning_at(Clock::default().now(), traffic.rate);
     }
     Ok(Box::new(world.filter(move |(stream, _)| wanted.is_none_or(|wanted| *stream == wanted))))
 }

@@ -13,7 +13,7 @@ use super::outline::Form;
 use super::parse::{self, parse};
 use super::reader::Place;
 use super::routes::{Route, cases, cases::Test};
-use super::settings::{Admin, DeadLetters, Dedup, Egress, Ownership, Source, Store};
+use super::settings::{Admin, DeadLetters, Dedup, Egress, Ownership, Repair, Source, Store};
 use super::shape::{Mapping, Named, NoMapping, Spot, Value, shape};
 use super::sinks::Sink;
 use super::{AdminConfig, Config, advice, connections, include, json_schema, routes, settings, sinks};
@@ -28,6 +28,7 @@ shape! {
         dedup: Dedup,
         dead_letters: DeadLetters,
         ownership: Ownership,
+        repair: Repair,
         egress: Egress,
         admin: Admin,
         connections: Named<Connection> = Form::TEXT.named(NAME),
@@ -230,6 +231,7 @@ fn read<'a>(main: Main<'a>, parts: Vec<(Place<'a>, Part)>) -> Option<Config> {
         dedup: settings::dedup(&root, whole.dedup),
         dead_letters: settings::dead_letters(&root, whole.dead_letters),
         ownership: settings::ownership(&root, whole.ownership),
+        repair: settings::repair(&root, whole.repair),
         egress: settings::egress(&root, whole.egress),
         admin: settings::admin(&root, whole.admin),
         shutdown_timeout: root.duration("shutdown_timeout", whole.shutdown_timeout, Duration::from_secs(25)),

@@ -66,6 +66,7 @@ pub struct Config {
     pub dedup: DedupConfig,
     pub dead_letters: DeadLettersConfig,
     pub ownership: OwnershipConfig,
+    pub repair: RepairConfig,
     pub egress: EgressConfig,
     pub admin: AdminConfig,
     pub sinks: BTreeMap<SinkName, SinkConfig>,
@@ -159,6 +160,21 @@ impl Default for OwnershipConfig {
     fn default() -> Self {
         let (settle, reconcile) = (Duration::from_secs(2), Duration::from_secs(6 * 60 * 60));
         Self { settle, reconcile, emit_baseline: false }
+    }
+}
+
+/// How what was missed in a gap is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RepairConfig {
+    /// How long after the end of a gap CSPR.cloud's REST API is asked: it lags behind the streams.
+    pub settle: Duration,
+    /// When it is asked once more: by then it knows what the streams told in the gap.
+    pub recheck: Duration,
+}
+
+impl Default for RepairConfig {
+    fn default() -> Self {
+        Self { settle: Duration::from_secs(5), recheck: Duration::from_secs(60) }
     }
 }
 

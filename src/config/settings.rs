@@ -1,4 +1,4 @@
-//! The sections that there is one of: `source`, `store`, `dedup`, `dead_letters`, `ownership`, `egress`, `admin`.
+//! The sections that there is one of: `source`, `store`, `dedup`, `dead_letters`, `ownership`, `repair`, `egress`, `admin`.
 
 use std::fs::File;
 use std::net::{IpAddr, SocketAddr};
@@ -13,8 +13,8 @@ use super::outline::{Form, words_of};
 use super::reader::Place;
 use super::shape::{NoMapping, Node, Text, shape};
 use super::{
-    AdminConfig, DeadLettersConfig, DedupConfig, EgressConfig, IdentityRule, OwnershipConfig, PushDown, RestConfig,
-    Secret, SourceConfig, StoreConfig,
+    AdminConfig, DeadLettersConfig, DedupConfig, EgressConfig, IdentityRule, OwnershipConfig, PushDown, RepairConfig,
+    RestConfig, Secret, SourceConfig, StoreConfig,
 };
 use crate::event::Network;
 
@@ -75,6 +75,8 @@ shape! {
         emit_baseline: NoMapping = Form::BOOL,
     }
 }
+
+shape! { Repair { settle: NoMapping = Form::DURATION, recheck: NoMapping = Form::DURATION, } }
 
 shape! { Egress { deny: NoMapping = Form::pattern("^[0-9A-Fa-f:.]+(/[0-9]+)?$").list(), } }
 
@@ -251,6 +253,15 @@ pub(super) fn ownership(parent: &Place<'_>, node: Option<Node<Ownership>>) -> Ow
         settle: place.duration("settle", ownership.settle, default.settle),
         reconcile: place.duration("reconcile", ownership.reconcile, default.reconcile),
         emit_baseline: place.choice("emit_baseline", ownership.emit_baseline, &BOOL).unwrap_or(default.emit_baseline),
+    }
+}
+
+pub(super) fn repair(parent: &Place<'_>, node: Option<Node<Repair>>) -> RepairConfig {
+    let (repair, place) = parent.map("repair", node);
+    let default = RepairConfig::default();
+    RepairConfig {
+        settle: place.duration("settle", repair.settle, default.settle),
+        recheck: place.duration("recheck", repair.recheck, default.recheck),
     }
 }
 

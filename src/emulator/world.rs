@@ -6,6 +6,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Utf8Bytes;
@@ -54,6 +55,9 @@ pub(crate) struct World {
     tokens: Vec<Token>,
     tokens_made: u64,
     now_ms: i64,
+    /// When the first deploy is said to have happened, and how many times faster than usual it goes on from there.
+    begin_ms: i64,
+    haste: i64,
     block: u64,
     /// Messages of the last deploy that are still to come.
     waiting: VecDeque<(Stream, Utf8Bytes)>,
@@ -87,14 +91,24 @@ impl World {
             tokens: Vec::new(),
             tokens_made: 0,
             now_ms: BEGIN_MS,
+            begin_ms: BEGIN_MS,
+            haste: 1,
             block: FIRST_BLOCK,
             waiting: VecDeque::new(),
         }
     }
 
-    /// The same world at another time: its first moment is `at`.
-    pub(crate) fn beginning_at(self, at: Timestamp) -> Self {
-        Self { now_ms: i64::try_from(at.0).unwrap_or(BEGIN_MS), ..self }
+    /// The same world at another time: its first change is told at `at`, and its times keep up with `rate` events a
+    /// second; by itself it tells about one in two seconds.
+    pub(crate) fn beginning_at(self, at: Timestamp, rate: f64) -> Self {
+        let begin_ms = i64::try_from(at.0).map_or(BEGIN_MS, |at| at - LAG_MS);
+        let haste = Duration::try_from_secs_f64(rate * 2.0).map_or(1, |haste| haste.as_secs());
+        Self { begin_ms, haste: i64::try_from(haste).unwrap_or(i64::MAX).max(1), ..self }
+    }
+
+    /// The time that is told.
+    fn told_ms(&self) -> i64 {
+        self.begin_ms + (self.now_ms - BEGIN_MS) / self.haste
     }
 
     /// One deploy, or one arrival of off-chain metadata.
@@ -121,6 +135,7 @@ impl World {
     fn mint(&mut self, deploy: &str) {
         let choice = self.random.usize(..self.packages.len());
         let owner = self.someone(None);
+        let minted_ms = self.told_ms();
         let Some(package) = self.packages.get_mut(choice) else { return };
         package.minted += 1;
         self.tokens_made += 1;
@@ -135,7 +150,7 @@ impl World {
             offchain: None,
             offchain_status: 0,
             is_burned: false,
-            minted_ms: self.now_ms,
+            minted_ms,
             block: self.block,
         };
         let (standard, number) = (package.standard, package.minted);
@@ -197,9 +212,9 @@ impl World {
 
     fn approve(&mut self, at: usize, deploy: &str) {
         let market = Party { hash: Arc::from(CONTRACT), kind: 1 };
-        let cause = self.cause(Some(deploy));
+        let (cause, at_ms) = (self.cause(Some(deploy)), self.told_ms());
         let Some(token) = self.tokens.get(at) else { return };
-        let action = Action { kind: APPROVE, from: Some(&token.owner), to: Some(&market), at_ms: self.now_ms };
+        let action = Action { kind: APPROVE, from: Some(&token.owner), to: Some(&market), at_ms };
         let text = action_message(token, action, cause, &self.shape);
         self.waiting.push_back((Stream::NftTokenActions, text.into()));
     }
@@ -215,17 +230,17 @@ impl World {
     /// Queues the messages of both streams for a change of the token at `at`.
     fn publish(&mut self, at: usize, verb: &str, deploy: &str, done: (u8, Option<&Party>, Option<&Party>)) {
         let (kind, from, to) = done;
-        let cause = self.cause(Some(deploy));
+        let (cause, at_ms) = (self.cause(Some(deploy)), self.told_ms());
         let Some(token) = self.tokens.get(at) else { return };
         let state = token_message(token, verb, cause, &self.shape);
-        let action = action_message(token, Action { kind, from, to, at_ms: self.now_ms }, cause, &self.shape);
+        let action = action_message(token, Action { kind, from, to, at_ms }, cause, &self.shape);
         self.waiting.push_back((Stream::NftTokens, state.into()));
         self.waiting.push_back((Stream::NftTokenActions, action.into()));
     }
 
     fn cause<'a>(&mut self, deploy: Option<&'a str>) -> Cause<'a> {
         let nanos = self.random.u32(..1_000_000);
-        Cause { deploy, envelope_ns: i128::from(self.now_ms + LAG_MS) * 1_000_000 + i128::from(nanos) }
+        Cause { deploy, envelope_ns: i128::from(self.told_ms() + LAG_MS) * 1_000_000 + i128::from(nanos) }
     }
 
     fn someone(&mut self, but: Option<&Party>) -> Party {

@@ -236,7 +236,15 @@ impl Stream {
     /// The actions that are known of it.
     pub(crate) fn actions(self) -> &'static [&'static str] {
         match self {
-            Self::Relay => &["dead_letter.created", "sink.paused", "sink.recovered", "sink.expiring", "source.silent"],
+            Self::Relay => &[
+                "dead_letter.created",
+                "sink.paused",
+                "sink.recovered",
+                "sink.expiring",
+                "source.silent",
+                "gap.opened",
+                "gap.closed",
+            ],
             Self::NftTokenOwnership => &["created", "updated", "deleted"],
             _ => &["created", "updated", "emitted"],
         }

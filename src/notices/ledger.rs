@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::{Halt, Letter, PAUSE, message};
+use super::{GapNotice, Halt, Letter, PAUSE, message};
 use crate::clock::Timestamp;
 use crate::config::SinkName;
 use crate::event::Stream;
@@ -23,6 +23,8 @@ enum Kind {
     DeadLetter,
     Expired,
     Silent,
+    GapOpened,
+    GapClosed,
 }
 
 #[derive(Debug, Default)]
@@ -43,6 +45,8 @@ pub(super) struct Sum {
     /// Of the last.
     pub(super) reason: String,
     pub(super) silence: Duration,
+    /// The last one, with what came back in all.
+    pub(super) gap: GapNotice,
 }
 
 impl Sum {
@@ -78,6 +82,19 @@ impl Ledger {
         let sum = self.sum(Kind::Silent, stream.as_str());
         sum.count += 1;
         sum.silence = silence;
+    }
+
+    pub(super) fn gap_opened(&mut self, stream: Stream, gap: GapNotice) {
+        let sum = self.sum(Kind::GapOpened, stream.as_str());
+        sum.count += 1;
+        sum.gap = gap;
+    }
+
+    pub(super) fn gap_closed(&mut self, stream: Stream, gap: GapNotice) {
+        let sum = self.sum(Kind::GapClosed, stream.as_str());
+        sum.count += 1;
+        let returned = sum.gap.returned + gap.returned;
+        sum.gap = GapNotice { returned, ..gap };
     }
 
     /// What a sink was before counts as told: by an earlier run, or before anybody wanted to know.
@@ -128,6 +145,8 @@ impl Kind {
             Self::DeadLetter => message::dead_letters(subject, sum, wall),
             Self::Expired => message::expired(subject, sum, wall),
             Self::Silent => message::silent(subject, sum, wall),
+            Self::GapOpened => message::gap_opened(subject, sum, wall),
+            Self::GapClosed => message::gap_closed(subject, sum, wall),
         }
     }
 }
@@ -224,6 +243,30 @@ mod tests {
         let (mut ledger, crm) = (Ledger::default(), SinkName("crm".into()));
         ledger.stands(&crm, Some(Halt { by: "destination", reason: "gone".to_owned() }), None);
         assert_eq!(actions(&ledger.due(Instant::now(), Timestamp(1))), ["sink.recovered"]);
+    }
+
+    #[test]
+    fn gaps_are_told_when_they_begin_and_when_they_were_seen_to() {
+        let (mut ledger, start) = (Ledger::default(), Instant::now());
+        let opened = |number| GapNotice {
+            number,
+            from: Timestamp(number * 1_000),
+            word: "disconnected",
+            reason: Some("gone".to_owned()),
+            returned: 0,
+        };
+        let closed = |number, returned| GapNotice { word: "repaired", reason: None, returned, ..opened(number) };
+        ledger.gap_opened(Stream::NftTokens, opened(1));
+        let first = told(&ledger.due(start, Timestamp(2_000)));
+        let expected = json!({ "stream": "nft-tokens", "count": 1, "gap": 1, "from": "1970-01-01T00:00:01.000Z",
+                               "cause": "disconnected", "reason": "gone", "since": "1970-01-01T00:00:02.000Z" });
+        assert_eq!((&first[0]["action"], &first[0]["data"]), (&json!("gap.opened"), &expected));
+        ledger.gap_closed(Stream::NftTokens, closed(1, 3));
+        ledger.gap_closed(Stream::NftTokens, closed(2, 4));
+        let second = told(&ledger.due(start + SECOND, Timestamp(3_000)));
+        let expected = json!({ "stream": "nft-tokens", "count": 2, "gap": 2, "from": "1970-01-01T00:00:02.000Z",
+                               "state": "repaired", "reason": null, "returned": 7, "since": "1970-01-01T00:00:03.000Z" });
+        assert_eq!((&second[0]["action"], &second[0]["data"]), (&json!("gap.closed"), &expected));
     }
 
     #[test]

@@ -35,6 +35,35 @@ pub(super) fn silent(stream: &str, sum: &Sum, at: Timestamp) -> Bytes {
     message("source.silent", &data, at)
 }
 
+pub(super) fn gap_opened(stream: &str, sum: &Sum, at: Timestamp) -> Bytes {
+    let gap = &sum.gap;
+    let data = json!({
+        "stream": stream,
+        "count": sum.count,
+        "gap": gap.number,
+        "from": gap.from.to_string(),
+        "cause": gap.word,
+        "reason": gap.reason,
+        "since": sum.since_or(at),
+    });
+    message("gap.opened", &data, at)
+}
+
+pub(super) fn gap_closed(stream: &str, sum: &Sum, at: Timestamp) -> Bytes {
+    let gap = &sum.gap;
+    let data = json!({
+        "stream": stream,
+        "count": sum.count,
+        "gap": gap.number,
+        "from": gap.from.to_string(),
+        "state": gap.word,
+        "reason": gap.reason,
+        "returned": gap.returned,
+        "since": sum.since_or(at),
+    });
+    message("gap.closed", &data, at)
+}
+
 /// `at` is part of the data, since a sink may come to stand alike twice.
 pub(super) fn paused(sink: &str, halt: &Halt, at: Timestamp) -> Bytes {
     let data = json!({ "sink": sink, "by": halt.by, "reason": halt.reason, "since": at.to_string() });
@@ -52,6 +81,7 @@ mod tests {
 
     use super::*;
     use crate::event::Stream;
+    use crate::notices::GapNotice;
 
     /// `docs/schemas/relay.json` is held against this file.
     #[test]
@@ -60,13 +90,25 @@ mod tests {
         let halt = |by, reason: &str| Halt { by, reason: reason.to_owned() };
         let (count, causes) = (3, [("refused", 2), ("timeout", 1)].into());
         let (reason, silence) = ("status 422: unknown token".to_owned(), Duration::from_secs(60));
-        let sum = Sum { count, since: Some(since), causes, sequences: (812, 815), reason, silence };
+        let gap = |word, reason: &str, returned| GapNotice {
+            number: 7,
+            from: since,
+            word,
+            reason: Some(reason.to_owned()),
+            returned,
+        };
+        let sequences = (812, 815);
+        let sum = Sum { count, since: Some(since), causes, sequences, reason, silence, gap: GapNotice::default() };
+        let begun = Sum { gap: gap("disconnected", "the server closed the connection", 0), ..sum.clone() };
+        let ended = Sum { gap: gap("partial", "REST does not say all of it", 12), ..sum.clone() };
         let told = [
             dead_letters("crm", &sum, at),
             paused("crm", &halt("breaker", "connect: refused"), at),
             recovered("crm", &halt("breaker", "connect: refused"), at),
             expired("crm", &sum, at),
             silent("nft-tokens", &sum, at),
+            gap_opened("nft-tokens", &begun, at),
+            gap_closed("nft-tokens", &ended, at),
         ];
         let told: Vec<_> = told.iter().map(|bytes| String::from_utf8(bytes.to_vec()).unwrap()).collect();
         let fixture: Vec<&str> = include_str!("../../tests/fixtures/relay.jsonl").lines().collect();

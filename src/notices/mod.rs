@@ -56,6 +56,19 @@ pub(crate) struct Halt {
     pub(crate) reason: String,
 }
 
+/// A gap that has begun, or that was seen to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct GapNotice {
+    pub(crate) number: u64,
+    pub(crate) from: Timestamp,
+    /// Why it began, or what was made of it.
+    pub(crate) word: &'static str,
+    /// That in words, if there are any.
+    pub(crate) reason: Option<String>,
+    /// Events that came back.
+    pub(crate) returned: u64,
+}
+
 impl Notices {
     /// Whether some route wants the stream from now on. What was not told yet is forgotten when none does.
     pub(crate) fn want(&self, is_wanted: bool) {
@@ -94,6 +107,20 @@ impl Notices {
     pub(crate) fn silent(&self, stream: Stream, silence: Duration) {
         if self.is_wanted() {
             self.ledger().silent(stream, silence);
+        }
+    }
+
+    /// A stream is not heard any more.
+    pub(crate) fn gap_opened(&self, stream: Stream, gap: GapNotice) {
+        if self.is_wanted() {
+            self.ledger().gap_opened(stream, gap);
+        }
+    }
+
+    /// A repair has come to its end.
+    pub(crate) fn gap_closed(&self, stream: Stream, gap: GapNotice) {
+        if self.is_wanted() {
+            self.ledger().gap_closed(stream, gap);
         }
     }
 

@@ -1,79 +1,77 @@
 //! Repairing gaps: what REST knows of their spans goes through intake.
 //!
-//! Woken every two seconds; a gap is looked at once it has ended and REST had time to catch up; stopped by the drain;
-//! ends if the store has stopped. When REST fails the gap stays open and is tried again later, at most every hour.
+//! Woken every two seconds; all gaps of a stream that are due are one round (see [`rounds`](super::rounds)); stopped by
+//! the drain; ends if the store has stopped. When REST fails the gaps stay open, say why, and are tried again later, at
+//! most every quarter of an hour; what the round had read by then is not read again.
+//!
+//! What it costs: the pages of the span, and two requests for each token that changed in it and that the stream has not
+//! told, however many gaps there are. After a round the next one of that stream waits four times as long as it took, so
+//! a connection that comes and goes cannot use up what others may ask.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
+use super::found::{Found, PAGES_MAX};
+use super::rounds::{self, Due, Look, MEANWHILE_EVERY, Round};
 use super::scope::Scope;
-use super::{Setup, message};
+use super::token::{self, Key, Listed, Mark};
+use super::{Setup, Trouble, Wanted, message};
 use crate::backoff::Backoff;
 use crate::clock::Timestamp;
-use crate::config::RouteConfig;
-use crate::event::{Identity, Network, Stream, decode};
+use crate::event::Stream;
 use crate::lifecycle::Lifecycle;
+use crate::notices::GapNotice;
 use crate::source::rest::{Action, ActionsOf, RestError};
-use crate::store::{Candidate, Fate, Gap, GapChange, GapState, Repaired, Stopped};
+use crate::store::{Candidate, Fate, Gap, GapChange, GapState, Repaired, Stopped, ToldOf};
 
 const LOOK_EVERY: Duration = Duration::from_secs(2);
-/// REST lags the stream, so a gap is looked at so long after its end.
-const SETTLE: Duration = Duration::from_secs(5);
 /// Blocks are older than what the stream tells of them, and clocks differ.
 const MARGIN_MS: u64 = 10 * 60 * 1000;
-/// Actions of a longer span are too many to be read: 250 each.
-const PAGES_MAX: u64 = 1_000;
-/// Reads of a token that is changing, or of which REST is behind, with a pause in between.
-const READS_MAX: u32 = 5;
-const PAUSE: Duration = Duration::from_secs(2);
-const RETRY: Backoff = Backoff { first: Duration::from_secs(60), cap: Duration::from_secs(3600) };
+/// At a second look, how often tokens of which REST is behind are read once more, and after which pause.
+const AGAIN_MAX: u32 = 3;
+const AGAIN_AFTER: Duration = Duration::from_secs(2);
+const RETRY: Backoff = Backoff { first: Duration::from_secs(15), cap: Duration::from_secs(15 * 60) };
+/// The pause after a round, in times of what it took, and at most.
+const PAUSE_FACTOR: u32 = 4;
+const PAUSE_MAX: Duration = Duration::from_secs(10 * 60);
 /// Events handed over at once.
 const EVENTS_MAX: usize = 256;
+/// Tokens of a stream that are known to have been read; beyond it none is.
+const MARKS_MAX: usize = 100_000;
 
-const MINT: u64 = 1;
 /// Mint, burn, transfer, metadata: what changes a token.
 const CHANGES: [u64; 4] = [1, 2, 4, 5];
 
 pub(super) struct Mender {
     setup: Setup,
-    routes: watch::Receiver<Vec<RouteConfig>>,
-    /// When a gap is tried again, and how often it failed.
-    later: HashMap<u64, (Instant, u32)>,
+    wanted: watch::Receiver<Wanted>,
+    streams: HashMap<String, Standing>,
+    /// The newest event at moments of the past, the oldest moment first.
+    newest: VecDeque<(Instant, u64)>,
 }
 
-/// Why a repair did not come to its end.
-enum Trouble {
-    Rest(RestError),
-    Stopped,
+/// How the repairs of a stream stand.
+#[derive(Debug, Default)]
+struct Standing {
+    not_before: Option<Instant>,
+    failures: u32,
+    marks: HashMap<Key, Mark>,
 }
 
-impl From<RestError> for Trouble {
-    fn from(error: RestError) -> Self {
-        Self::Rest(error)
-    }
-}
-
-impl From<Stopped> for Trouble {
-    fn from(_: Stopped) -> Self {
-        Self::Stopped
-    }
-}
-
-/// What a repair has come to.
-#[derive(Clone, Debug, Default)]
-struct Found {
-    returned: u64,
-    /// Tokens of which REST did not come to know what the stream had told.
-    behind: u64,
-    too_many: bool,
+/// What the tokens of a round are compared with.
+struct Ground<'a> {
+    round: &'a Round,
+    since: Timestamp,
+    after: u64,
+    told: HashMap<Key, ToldOf>,
 }
 
 impl Mender {
-    pub(super) fn new(setup: Setup, routes: watch::Receiver<Vec<RouteConfig>>) -> Self {
-        Self { setup, routes, later: HashMap::new() }
+    pub(super) fn new(setup: Setup, wanted: watch::Receiver<Wanted>) -> Self {
+        Self { setup, wanted, streams: HashMap::new(), newest: VecDeque::new() }
     }
 
     pub(super) async fn run(mut self, lifecycle: Lifecycle) {
@@ -86,7 +84,7 @@ impl Mender {
             }
             let worked = tokio::select! {
                 worked = self.look() => worked,
-                // A repair that is dropped in the middle begins anew at the next start.
+                // A round that is dropped in the middle begins anew at the next start.
                 () = lifecycle.drain().cancelled() => return,
             };
             if worked.is_err() {
@@ -98,82 +96,147 @@ impl Mender {
     async fn look(&mut self) -> Result<(), Stopped> {
         let store = self.setup.store.clone();
         let Ok(Ok(heard)) = tokio::task::spawn_blocking(move || store.hearing()).await else { return Ok(()) };
-        let now = self.setup.clock.now();
-        let is_due = |gap: &&Gap| {
-            let is_over = gap.to_ms.is_some_and(|to| now.since(Timestamp(to)) >= SETTLE);
-            let is_later = self.later.get(&gap.number).is_some_and(|(at, _)| *at > Instant::now());
-            gap.state == GapState::Open && is_over && !is_later
-        };
-        let due: Vec<Gap> = heard.gaps.iter().filter(is_due).cloned().collect();
-        for gap in due {
-            match self.mend(&gap).await {
-                Ok(change) => {
-                    self.later.remove(&gap.number);
-                    self.setup.store.change_gap(change).await?;
-                }
-                Err(Trouble::Stopped) => return Err(Stopped),
-                Err(Trouble::Rest(error)) => self.put_off(gap.number, &error),
+        let config = self.wanted.borrow().config;
+        let now = Instant::now();
+        self.newest.push_back((now, self.setup.store.newest()));
+        while self.newest.get(1).is_some_and(|(at, _)| now.duration_since(*at) >= config.recheck) {
+            self.newest.pop_front();
+        }
+        for (stream, round) in rounds::due(&heard.gaps, self.setup.clock.now(), &config) {
+            let mut standing = self.streams.remove(&stream).unwrap_or_default();
+            if standing.not_before.is_none_or(|at| at <= now) {
+                self.mend(&round, &stream, &mut standing).await?;
             }
+            self.streams.insert(stream, standing);
+        }
+        let pending: HashSet<&String> =
+            heard.gaps.iter().filter(|gap| rounds::is_pending(gap)).map(|gap| &gap.stream).collect();
+        self.streams.retain(|stream, _| pending.contains(stream));
+        Ok(())
+    }
+
+    async fn mend(&self, round: &Round, stream: &str, standing: &mut Standing) -> Result<(), Stopped> {
+        let (began, mut found) = (Instant::now(), Found::default());
+        match self.round(round, stream, &mut standing.marks, &mut found).await {
+            Ok(()) => {
+                let pause = if round.is_meanwhile() {
+                    MEANWHILE_EVERY
+                } else {
+                    (began.elapsed() * PAUSE_FACTOR).min(PAUSE_MAX)
+                };
+                (standing.failures, standing.not_before) = (0, Some(Instant::now() + pause));
+                Ok(())
+            }
+            Err(Trouble::Stopped) => Err(Stopped),
+            Err(Trouble::Rest(error)) => {
+                standing.failures = standing.failures.saturating_add(1);
+                let wait = RETRY.bound(standing.failures);
+                standing.not_before = Some(Instant::now() + wait);
+                self.put_off(round, &found, &error, wait).await
+            }
+        }
+    }
+
+    async fn put_off(&self, round: &Round, found: &Found, error: &RestError, wait: Duration) -> Result<(), Stopped> {
+        let gaps = round.numbers();
+        tracing::warn!(?gaps, %error, retry_s = wait.as_secs(), "gaps could not be repaired: trying again later");
+        for Due { gap, .. } in &round.0 {
+            let (note, returned) = (Some(format!("not repaired yet: {error}")), found.of(gap.number));
+            self.setup.store.change_gap(GapChange::Progress { number: gap.number, note, returned }).await?;
         }
         Ok(())
     }
 
-    fn put_off(&mut self, gap: u64, error: &RestError) {
-        let failures = self.later.get(&gap).map_or(1, |(_, failures)| failures.saturating_add(1));
-        let wait = RETRY.bound(failures);
-        tracing::warn!(gap, %error, retry_s = wait.as_secs(), "a gap could not be repaired: trying again later");
-        self.later.insert(gap, (Instant::now() + wait, failures));
-    }
-
-    async fn mend(&self, gap: &Gap) -> Result<GapChange, Trouble> {
-        let stream = Stream::from_name(&gap.stream);
-        let settled = |state, note: Option<String>, returned| {
-            tracing::info!(gap = gap.number, ?state, returned, note, "a gap was seen to");
-            Ok(GapChange::Settle { number: gap.number, state, note, returned })
+    async fn round(
+        &self,
+        round: &Round,
+        stream: &str,
+        marks: &mut HashMap<Key, Mark>,
+        found: &mut Found,
+    ) -> Result<(), Trouble> {
+        let Some(stream @ (Stream::NftTokens | Stream::NftTokenActions)) = Stream::from_name(stream) else {
+            let why = "CSPR.cloud's REST API has no history of this stream that would fit it";
+            return self.give_up(round, why).await;
         };
-        let Some(stream @ (Stream::NftTokens | Stream::NftTokenActions)) = stream else {
-            let why = "CSPR.cloud's REST API has no history of this stream that would fit it".to_owned();
-            return settled(GapState::Unrepairable, Some(why), 0);
-        };
-        let scope = Scope::of(&self.routes.borrow(), stream);
+        let scope = Scope::of(&self.wanted.borrow().routes, stream);
         if scope.is_empty() {
-            let why = "no route names a package or an owner to ask about".to_owned();
-            return settled(GapState::Unrepairable, Some(why), 0);
+            return self.give_up(round, "no route names a package or an owner to ask about").await;
         }
-        let (actions, too_many) = self.walk(&scope, gap.from_ms.saturating_sub(MARGIN_MS)).await?;
-        let mut found = match stream {
-            Stream::NftTokens => self.mend_tokens(gap, actions).await?,
-            _ => self.mend_actions(actions).await?,
-        };
-        found.too_many = too_many;
-        let note = found.note(&scope);
-        let state = if note.is_some() { GapState::Partial } else { GapState::Repaired };
-        settled(state, note, found.returned)
+        let actions = self.walk(&scope, round.begin_ms().saturating_sub(MARGIN_MS), found).await?;
+        match stream {
+            Stream::NftTokens => self.mend_tokens(round, actions, marks, found).await?,
+            _ => self.mend_actions(round, actions, found).await?,
+        }
+        self.settle(round, &scope, found).await
     }
 
-    /// All actions since then, the newest first, each once; and whether there were too many.
-    async fn walk(&self, scope: &Scope, since_ms: u64) -> Result<(Vec<Action>, bool), RestError> {
+    async fn give_up(&self, round: &Round, why: &str) -> Result<(), Trouble> {
+        for Due { gap, .. } in round.0.iter().filter(|due| due.look != Look::Meanwhile) {
+            let outcome = (GapState::Unrepairable, Some(why.to_owned()));
+            self.close(gap, outcome, 0, None).await?;
+        }
+        Ok(())
+    }
+
+    async fn settle(&self, round: &Round, scope: &Scope, found: &Found) -> Result<(), Trouble> {
+        for Due { gap, look, .. } in &round.0 {
+            let (number, returned) = (gap.number, found.of(gap.number));
+            let (Some(to), true) = (gap.to_ms, *look != Look::Meanwhile) else {
+                self.setup.store.change_gap(GapChange::Progress { number, note: None, returned }).await?;
+                continue;
+            };
+            let recheck = (*look == Look::First).then(|| self.recheck(to));
+            let note = found.note(scope, recheck);
+            let state = if note.is_some() { GapState::Partial } else { GapState::Repaired };
+            self.close(gap, (state, note), returned, recheck).await?;
+        }
+        Ok(())
+    }
+
+    /// Writes down what a look has come to; the last one is told as an event, too.
+    async fn close(
+        &self,
+        gap: &Gap,
+        (state, note): (GapState, Option<String>),
+        returned: u64,
+        recheck: Option<Timestamp>,
+    ) -> Result<(), Stopped> {
+        let (number, stream, word) = (gap.number, &gap.stream, state.as_str());
+        tracing::info!(gap = number, stream, state = word, returned, note, "a repair has ended");
+        let change = GapChange::Settle { number, state, note: note.clone(), returned, recheck };
+        self.setup.store.change_gap(change).await?;
+        if let (None, Some(stream)) = (recheck, Stream::from_name(stream)) {
+            let (from, returned) = (Timestamp(gap.from_ms), gap.returned + returned);
+            self.setup.notices.gap_closed(stream, GapNotice { number, from, word, reason: note, returned });
+        }
+        Ok(())
+    }
+
+    /// When a gap that ended then is looked at for the second time.
+    fn recheck(&self, to_ms: u64) -> Timestamp {
+        let wait = u64::try_from(self.wanted.borrow().config.recheck.as_millis()).unwrap_or(u64::MAX);
+        Timestamp(to_ms.saturating_add(wait).max(self.setup.clock.now().0))
+    }
+
+    /// All actions since then, as they are listed, each once.
+    async fn walk(&self, scope: &Scope, since_ms: u64, found: &mut Found) -> Result<Vec<Action>, RestError> {
         let packages = scope.packages.iter().cloned().map(ActionsOf::Package);
         let owners = scope.owners.iter().cloned().map(ActionsOf::Owner);
-        let (mut found, mut too_many) = (BTreeMap::new(), false);
+        let mut actions = Vec::new();
         for of in packages.chain(owners) {
-            too_many |= self.walk_one(&of, since_ms, &mut found).await?;
+            found.too_many |= self.walk_one(&of, since_ms, &mut actions).await?;
         }
-        Ok((found.into_values().collect(), too_many))
+        // Pages shift, and one action may be about a named package and a named owner.
+        let mut met = HashSet::new();
+        actions.retain(|action| met.insert(action.raw.get().to_owned()));
+        Ok(actions)
     }
 
-    async fn walk_one(
-        &self,
-        of: &ActionsOf,
-        since_ms: u64,
-        found: &mut BTreeMap<String, Action>,
-    ) -> Result<bool, RestError> {
+    async fn walk_one(&self, of: &ActionsOf, since_ms: u64, found: &mut Vec<Action>) -> Result<bool, RestError> {
         for page in 1..=PAGES_MAX {
             let listed = self.setup.rest.actions(of, page).await?;
             let is_past = listed.actions.last().is_some_and(|action| action.is_before(since_ms));
-            let wanted = listed.actions.into_iter().filter(|action| !action.is_before(since_ms));
-            // Pages shift, and one action may be about a named package and a named owner.
-            found.extend(wanted.map(|action| (action.raw.get().to_owned(), action)));
+            found.extend(listed.actions.into_iter().filter(|action| !action.is_before(since_ms)));
             if listed.is_last || is_past {
                 return Ok(false);
             }
@@ -181,96 +244,94 @@ impl Mender {
         Ok(true)
     }
 
-    async fn mend_actions(&self, mut actions: Vec<Action>) -> Result<Found, Trouble> {
+    async fn mend_actions(&self, round: &Round, mut actions: Vec<Action>, found: &mut Found) -> Result<(), Trouble> {
         actions.sort_by(|a, b| a.timestamp.cmp(&b.timestamp));
-        let candidates = actions.iter().filter_map(|action| {
+        let wanted = |action: &Action| {
             let body = message::of_action(action);
-            self.setup.intake.repaired(Stream::NftTokenActions, body.as_bytes(), Repaired::default())
-        });
-        let mut found = Found::default();
-        let mut candidates: Vec<Candidate> = candidates.collect();
-        while !candidates.is_empty() {
-            let rest = candidates.split_off(candidates.len().min(EVENTS_MAX));
-            let fates = self.setup.store.accept_repaired(std::mem::replace(&mut candidates, rest)).await?;
-            found.returned += fates.iter().filter(|fate| **fate == Fate::Accepted).count() as u64;
-        }
-        Ok(found)
-    }
-
-    async fn mend_tokens(&self, gap: &Gap, actions: Vec<Action>) -> Result<Found, Trouble> {
-        // Whether each of them was minted in the span.
-        let mut tokens: BTreeMap<(String, String), bool> = BTreeMap::new();
-        for action in actions.iter().filter(|action| action.changes()) {
-            let key = (action.contract_package_hash.clone(), action.token_id.clone());
-            *tokens.entry(key).or_default() |= action.nft_action_id == MINT;
-        }
-        let mut found = Found::default();
-        for ((package, id), was_minted) in tokens {
-            let word = if was_minted && !self.was_created(&package, &id).await { "created" } else { "updated" };
-            match self.mend_token(gap, &package, &id, word).await? {
-                Some(Fate::Accepted) => found.returned += 1,
-                Some(Fate::Behind) => found.behind += 1,
-                Some(Fate::Known) | None => {}
+            let told = self.setup.intake.repaired(Stream::NftTokenActions, body.as_bytes(), Repaired::default());
+            Some((told?, round.gap_of(action.at_ms())))
+        };
+        let wanted: Vec<(Candidate, u64)> = actions.iter().filter_map(wanted).collect();
+        for some in wanted.chunks(EVENTS_MAX) {
+            let candidates = some.iter().map(|(candidate, _)| candidate.clone()).collect();
+            let fates = self.setup.store.accept_repaired(candidates).await?;
+            for ((_, gap), _) in some.iter().zip(fates).filter(|(_, fate)| *fate == Fate::Accepted) {
+                found.credit(*gap);
             }
         }
-        Ok(found)
+        Ok(())
     }
 
-    /// Whether the relay has an event of the token's creation. One that retention has removed is not known.
-    async fn was_created(&self, package: &str, id: &str) -> bool {
-        let (store, package, id) = (self.setup.store.clone(), package.to_owned(), id.to_owned());
-        let looked = tokio::task::spawn_blocking(move || store.has_created(&package, &id)).await;
-        looked.is_ok_and(|found| found.unwrap_or_default())
+    async fn mend_tokens(
+        &self,
+        round: &Round,
+        actions: Vec<Action>,
+        marks: &mut HashMap<Key, Mark>,
+        found: &mut Found,
+    ) -> Result<(), Trouble> {
+        let listed = token::listed(actions);
+        let told = self.told(listed.keys().cloned().collect()).await;
+        // What was accepted later than this REST may not know yet.
+        let after = self.newest.front().filter(|(at, _)| at.elapsed() >= self.wanted.borrow().config.recheck);
+        let ground = Ground { round, since: round.since(), after: after.map_or(0, |(_, newest)| *newest), told };
+        let mut behind = self.pass(&ground, listed.into_iter().collect(), marks, found).await?;
+        let mut again = if round.0.iter().any(|due| due.look == Look::Second) { AGAIN_MAX } else { 0 };
+        while again > 0 && !behind.is_empty() {
+            sleep(AGAIN_AFTER).await;
+            behind = self.pass(&ground, behind, marks, found).await?;
+            again -= 1;
+        }
+        found.behind = behind.len();
+        Ok(())
     }
 
-    /// Hands the present state of a token over; `None` if there is no such token, or no route wants it.
-    async fn mend_token(&self, gap: &Gap, package: &str, id: &str, word: &str) -> Result<Option<Fate>, Trouble> {
-        let mut fate = None;
-        for read in 0..READS_MAX {
-            if read > 0 {
-                sleep(PAUSE).await;
+    /// Reads those that have to be read; those of which REST is behind are given back.
+    async fn pass(
+        &self,
+        ground: &Ground<'_>,
+        tokens: Vec<(Key, Listed)>,
+        marks: &mut HashMap<Key, Mark>,
+        found: &mut Found,
+    ) -> Result<Vec<(Key, Listed)>, Trouble> {
+        let mut behind = Vec::new();
+        for (key, listed) in tokens {
+            let told = ground.told.get(&key).cloned().unwrap_or_default();
+            let is_known =
+                listed.was_told(&told) || marks.get(&key).is_some_and(|mark| listed.was_read(mark, ground.since));
+            if is_known {
+                continue;
             }
-            let Some(candidate) = self.read(gap, package, id, word).await? else { continue };
-            let Some(candidate) = candidate.0 else { return Ok(None) };
-            fate = self.setup.store.accept_repaired(vec![candidate]).await?.first().copied();
-            if fate != Some(Fate::Behind) {
-                break;
+            let at = self.setup.clock.now();
+            let read = match token::read(&self.setup, &key, &listed, &told, ground.after).await {
+                Err(Trouble::Rest(RestError::Unusable(_))) => {
+                    found.unreadable += 1;
+                    continue;
+                }
+                read => read?,
+            };
+            if read.fate == Some(Fate::Behind) {
+                behind.push((key, listed));
+                continue;
+            }
+            if read.fate == Some(Fate::Accepted) {
+                found.credit(ground.round.gap_of(read.newest.at_ms()));
+            }
+            if marks.len() < MARKS_MAX {
+                marks.insert(key, Mark { at, newest: read.newest.raw.get().to_owned() });
             }
         }
-        Ok(fate)
+        Ok(behind)
     }
 
-    /// One read of a token; `None` if it changed meanwhile.
-    async fn read(&self, gap: &Gap, package: &str, id: &str, word: &str) -> Result<Option<Read>, RestError> {
-        let of = ActionsOf::Token { package: package.to_owned(), id: id.to_owned() };
-        let before = self.setup.rest.actions(&of, 1).await?.actions;
-        let Some(latest) = before.iter().find(|action| action.changes()) else { return Ok(Some(Read(None))) };
-        let Some(token) = self.setup.rest.token(package, id).await? else { return Ok(Some(Read(None))) };
-        let after = self.setup.rest.actions(&of, 1).await?.actions;
-        let again = after.iter().find(|action| action.changes());
-        if again.is_none_or(|again| again.raw.get() != latest.raw.get()) {
-            return Ok(None);
+    /// What the relay's events tell of these tokens; nothing if the store cannot be read.
+    async fn told(&self, keys: Vec<Key>) -> HashMap<Key, ToldOf> {
+        let store = self.setup.store.clone();
+        let look = move || store.told_of(&keys).map(|told| keys.into_iter().zip(told).collect());
+        match tokio::task::spawn_blocking(look).await {
+            Ok(Ok(told)) => told,
+            _ => HashMap::new(),
         }
-        let token = token.get();
-        let say = |word: &str, deploy: Option<&str>| message::of_token(token, word, latest, deploy);
-        let identity = |text: &str| identity(self.setup.intake.network, text);
-        let deploy = latest.deploy_hash.as_deref();
-        let same = if word == "created" { vec![] } else { vec![say("created", deploy), say("updated", None)] };
-        let told = before.iter().filter_map(|action| identity(&say("updated", action.deploy_hash.as_deref())));
-        let now = identity(&say("updated", None));
-        let told = told.chain(now).map(|identity| identity.base).collect();
-        let same = same.iter().filter_map(|text| identity(text)).collect();
-        let repaired = Repaired::new(same, told, gap.after);
-        let body = say(word, deploy);
-        Ok(Some(Read(self.setup.intake.repaired(Stream::NftTokens, body.as_bytes(), repaired))))
     }
-}
-
-/// What a read of a token brought; nothing if there is no such token, or no route wants it.
-struct Read(Option<Candidate>);
-
-fn identity(network: Network, text: &str) -> Option<Identity> {
-    decode(network, Stream::NftTokens, text.as_bytes()).ok().map(|decoded| decoded.identity)
 }
 
 impl Action {
@@ -279,29 +340,13 @@ impl Action {
         CHANGES.contains(&self.nft_action_id)
     }
 
-    /// A time that cannot be read counts as late.
-    fn is_before(&self, ms: u64) -> bool {
+    /// When it happened; a time that cannot be read counts as late.
+    fn at_ms(&self) -> u64 {
         let at = self.timestamp.parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_millisecond);
-        at.is_some_and(|at| u64::try_from(at).unwrap_or_default() < ms)
+        at.map_or(u64::MAX, |at| u64::try_from(at).unwrap_or_default())
     }
-}
 
-impl Found {
-    /// What is left, if anything is.
-    fn note(&self, scope: &Scope) -> Option<String> {
-        let mut left = Vec::new();
-        if !scope.unnamed.is_empty() {
-            left.push(format!("nothing says whom to ask about for {}", scope.unnamed.join(", ")));
-        }
-        if self.behind > 0 {
-            left.push(format!(
-                "of {} token(s) CSPR.cloud's REST API did not know what its stream had told",
-                self.behind
-            ));
-        }
-        if self.too_many {
-            left.push(format!("there were more than {PAGES_MAX} pages of actions"));
-        }
-        (!left.is_empty()).then(|| left.join("; "))
+    fn is_before(&self, ms: u64) -> bool {
+        self.at_ms() < ms
     }
 }

@@ -8,11 +8,14 @@
 //!
 //! [`watch`] looks once a second at what the connections count; the decision is [`hearing::Hearing`], a pure structure.
 
+mod found;
 mod hearing;
 mod mend;
 mod message;
 mod present;
+mod rounds;
 mod scope;
+mod token;
 mod watch;
 
 use std::sync::Arc;
@@ -20,12 +23,13 @@ use std::sync::Arc;
 use tokio::sync::watch as channel;
 
 use crate::clock::Clock;
-use crate::config::RouteConfig;
+use crate::config::{RepairConfig, RouteConfig};
 use crate::intake::Reroute;
 use crate::lifecycle::{Lifecycle, Task};
 use crate::metrics::Metrics;
-use crate::source::rest::Rest;
-use crate::store::Store;
+use crate::notices::Notices;
+use crate::source::rest::{Rest, RestError};
+use crate::store::{Stopped, Store};
 use mend::Mender;
 pub(crate) use present::{Present, Told};
 
@@ -37,27 +41,53 @@ pub(crate) struct Setup {
     pub(crate) intake: Reroute,
     pub(crate) clock: Clock,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) notices: Notices,
+}
+
+/// What is repaired, and how.
+#[derive(Clone, Debug)]
+pub(crate) struct Wanted {
+    pub(crate) config: RepairConfig,
+    pub(crate) routes: Vec<RouteConfig>,
+}
+
+/// Why a repair did not come to its end.
+enum Trouble {
+    Rest(RestError),
+    Stopped,
+}
+
+impl From<RestError> for Trouble {
+    fn from(error: RestError) -> Self {
+        Self::Rest(error)
+    }
+}
+
+impl From<Stopped> for Trouble {
+    fn from(_: Stopped) -> Self {
+        Self::Stopped
+    }
 }
 
 /// The tasks that write gaps down and that repair them.
 pub(crate) struct Repair {
-    routes: channel::Sender<Vec<RouteConfig>>,
+    wanted: channel::Sender<Wanted>,
     tasks: [Task; 2],
 }
 
 impl Repair {
     /// To be called once the connections exist: those of streams that earlier runs heard are there to be looked at.
-    pub(crate) fn start(setup: Setup, routes: Vec<RouteConfig>, lifecycle: &Lifecycle) -> anyhow::Result<Self> {
-        let (sender, routes) = channel::channel(routes);
+    pub(crate) fn start(setup: Setup, wanted: Wanted, lifecycle: &Lifecycle) -> anyhow::Result<Self> {
+        let (sender, wanted) = channel::channel(wanted);
         let watching = watch::start(&setup, lifecycle)?;
-        let mender = Mender::new(setup, routes);
+        let mender = Mender::new(setup, wanted);
         let mending = lifecycle.spawn("repair", mender.run(lifecycle.clone()));
-        Ok(Self { routes: sender, tasks: [watching, mending] })
+        Ok(Self { wanted: sender, tasks: [watching, mending] })
     }
 
-    /// Takes up other routes: they say whom there is to ask about.
-    pub(crate) fn route(&self, routes: Vec<RouteConfig>) {
-        self.routes.send_replace(routes);
+    /// Takes up other settings, and other routes: they say whom there is to ask about.
+    pub(crate) fn want(&self, wanted: Wanted) {
+        self.wanted.send_replace(wanted);
     }
 
     /// Waits for their end, after the drain.

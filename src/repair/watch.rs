@@ -16,6 +16,7 @@ use crate::clock::Clock;
 use crate::event::Stream;
 use crate::lifecycle::{Lifecycle, Task};
 use crate::metrics::Metrics;
+use crate::notices::{GapNotice, Notices};
 use crate::store::{GapChange, Heard, Stopped, Store};
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -26,6 +27,7 @@ struct Watch {
     store: Store,
     clock: Clock,
     metrics: Arc<Metrics>,
+    notices: Notices,
     hearing: Hearing,
     /// Streams that were heard when that was last noted.
     noted: usize,
@@ -35,15 +37,15 @@ struct Watch {
 
 /// Begins to watch the streams; a gap that an earlier run left, or that began with its end, goes on.
 pub(super) fn start(setup: &Setup, lifecycle: &Lifecycle) -> anyhow::Result<Task> {
-    let Setup { store, clock, metrics, .. } = setup;
+    let Setup { store, clock, metrics, notices, .. } = setup;
     let Heard { until, gaps } = store.hearing().context("reading the gaps")?;
     let ongoing = gaps.iter().filter(|gap| gap.to_ms.is_none());
     let current: HashMap<_, _> =
         ongoing.filter_map(|gap| Some((Stream::from_name(&gap.stream)?, gap.number))).collect();
     let in_gap: Vec<Stream> = current.keys().copied().collect();
     let hearing = Hearing::resume(until, &in_gap);
-    let (store, clock, metrics) = (store.clone(), clock.clone(), Arc::clone(metrics));
-    let watch = Watch { store, clock, metrics, hearing, noted: 0, current };
+    let (store, clock, metrics, notices) = (store.clone(), clock.clone(), Arc::clone(metrics), notices.clone());
+    let watch = Watch { store, clock, metrics, notices, hearing, noted: 0, current };
     Ok(lifecycle.spawn("gaps", watch.run(lifecycle.clone())))
 }
 
@@ -107,6 +109,9 @@ impl Watch {
                 let Some(gap) = opened else { return Ok(()) };
                 tracing::warn!(%stream, gap = gap.number, %from, cause = cause.as_str(), "a gap is open: what happens is not heard");
                 self.metrics.gaps.increment();
+                let notice =
+                    GapNotice { number: gap.number, from, word: cause.as_str(), reason: gap.detail, returned: 0 };
+                self.notices.gap_opened(stream, notice);
                 self.current.insert(stream, gap.number);
             }
             Turn::Back { stream } => {

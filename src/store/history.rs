@@ -56,25 +56,28 @@ pub(crate) enum Body {
     Damaged,
 }
 
-/// Events of a token among which its creation is looked for.
-const CREATED_AMONG_MAX: usize = 100;
+/// Events of a token that are looked through for what they tell.
+const TOLD_AMONG_MAX: usize = 100;
 
 /// The events in the directory of a relay, running or not. Reads only.
 pub(crate) fn events(directory: &Path) -> Result<Events, OpenError> {
     Events::open(directory)
 }
 
+/// What the relay's events of `nft-tokens` tell of a token; what retention has removed is not known.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ToldOf {
+    /// Whether one of them tells of its creation.
+    pub(crate) is_created: bool,
+    /// The newest that they name.
+    pub(crate) deploy: Option<Box<str>>,
+}
+
 impl Store {
-    /// Whether an event tells of the creation of a token. Blocks for a moment; what retention has removed is not known.
-    pub(crate) fn has_created(&self, package: &str, id: &str) -> Result<bool, OpenError> {
+    /// What is told of these tokens (package and id), one by one. Blocks for a moment.
+    pub(crate) fn told_of(&self, tokens: &[(String, String)]) -> Result<Vec<ToldOf>, OpenError> {
         let events = Events::open(&self.surveys.directory)?;
-        for seq in events.find_token(Token { contract_package: package, token_id: id }, None, CREATED_AMONG_MAX)? {
-            let told = events.history(seq)?.filter(|found| found.stream == Stream::NftTokens);
-            if told.and_then(|found| found.facts).is_some_and(|facts| &*facts.action == "created") {
-                return Ok(true);
-            }
-        }
-        Ok(false)
+        tokens.iter().map(|(package, id)| Ok(events.told_of(package, id)?)).collect()
     }
 }
 
@@ -96,6 +99,20 @@ impl Events {
         let lanes = Stream::all().filter_map(|stream| token_lane(stream, token.contract_package, token.token_id));
         let search = Search::new(&self.connection, Wanted::Lanes(lanes.collect()), max);
         self.noted(search.run_to(last.unwrap_or(i64::MAX.unsigned_abs()).min(i64::MAX.unsigned_abs())))
+    }
+
+    fn told_of(&self, package: &str, id: &str) -> rusqlite::Result<ToldOf> {
+        let mut told = ToldOf::default();
+        for seq in self.find_token(Token { contract_package: package, token_id: id }, None, TOLD_AMONG_MAX)? {
+            let found = self.history(seq)?.filter(|found| found.stream == Stream::NftTokens);
+            let Some(facts) = found.and_then(|found| found.facts) else { continue };
+            told.is_created |= &*facts.action == "created";
+            told.deploy = told.deploy.or(facts.deploy_hash);
+            if told.is_created && told.deploy.is_some() {
+                break;
+            }
+        }
+        Ok(told)
     }
 
     /// Damaged rows that searches have met so far. Each was logged; what they held may not have been found.

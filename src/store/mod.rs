@@ -106,7 +106,7 @@ pub(crate) use change::{Attempt, Change, End, Held, Paused, PausedBy, Replay, Se
 pub(crate) use claimed::{Claimed, Page};
 pub(crate) use error::{OpenError, Stopped};
 pub(crate) use gap::{Gap, GapCause, GapChange, GapState, Heard, gaps};
-pub(crate) use history::{Body, Events, History, Token, events};
+pub(crate) use history::{Body, Events, History, Token, ToldOf, events};
 pub(crate) use input::{Candidate, Quarantined, Settings};
 pub(crate) use inspect::{Inspection, Known, inspect};
 pub(crate) use job::{
@@ -221,6 +221,11 @@ impl Store {
         lifecycle: &Lifecycle,
     ) -> Result<Opened, OpenError> {
         start::open(settings, clock, metrics, lifecycle)
+    }
+
+    /// The number of the newest event that is durable.
+    pub(crate) fn newest(&self) -> u64 {
+        self.recent.newest()
     }
 
     pub(crate) fn sink_id(&self, name: &SinkName) -> Option<SinkId> {

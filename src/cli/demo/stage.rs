@@ -12,8 +12,8 @@ use reqwest::Url;
 use crate::cli::listen::shown;
 use crate::config::{
     AdminConfig, BacklogConfig, Condition, Config, DeadLettersConfig, DedupConfig, EgressConfig, Format, IdentityRule,
-    Key, MatchConfig, Ordering, OwnershipConfig, PushDown, RestConfig, RetryConfig, RouteConfig, Schedule, Secret,
-    SinkConfig, SinkKind, SinkName, SourceConfig, StoreConfig, TlsConfig, WebhookConfig,
+    Key, MatchConfig, Ordering, OwnershipConfig, PushDown, RepairConfig, RestConfig, RetryConfig, RouteConfig,
+    Schedule, Secret, SinkConfig, SinkKind, SinkName, SourceConfig, StoreConfig, TlsConfig, WebhookConfig,
 };
 use crate::emulator::receiver::{self, Answer, Behaviour, Keeps, Observer, Received, Receiver, When};
 use crate::emulator::{Emulator, Fault, Settings, Trigger};
@@ -121,6 +121,7 @@ impl Stage {
                 max_keys: 1_000_000,
             },
             ownership: OwnershipConfig::default(),
+            repair: RepairConfig::default(),
             dead_letters: DeadLettersConfig { retention: DAY, max_bytes: 1 << 28 },
             egress: EgressConfig::default(),
             admin: AdminConfig { listen: LOOPBACK, token: None },

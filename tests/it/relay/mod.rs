@@ -23,6 +23,7 @@ mod owners;
 mod ownership;
 mod real;
 mod reload;
+mod repair;
 mod start;
 mod stop;
 pub(crate) mod store;

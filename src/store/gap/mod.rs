@@ -4,6 +4,9 @@
 //! every few seconds, so a gap that a kill began is known at the next start, a few seconds too long rather than too
 //! short. A gap stays open until somebody has seen to it.
 
+#[cfg(test)]
+mod tests;
+
 use std::cell::RefCell;
 use std::path::Path;
 
@@ -41,6 +44,9 @@ pub(crate) struct Gap {
     /// The newest event when it began.
     #[serde(default)]
     pub(crate) after: u64,
+    /// When it is to be looked at once more, for what REST did not know at the first look.
+    #[serde(default)]
+    pub(crate) recheck_ms: Option<u64>,
 }
 
 /// Why a stream was not heard.
@@ -84,6 +90,19 @@ pub(crate) enum GapState {
     Closed,
 }
 
+impl GapState {
+    /// The word for it in answers and events.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Repaired => "repaired",
+            Self::Partial => "partial",
+            Self::Unrepairable => "unrepairable",
+            Self::Closed => "closed",
+        }
+    }
+}
+
 /// What is to be written about gaps.
 #[derive(Clone, Debug)]
 pub(crate) enum GapChange {
@@ -106,6 +125,13 @@ pub(crate) enum GapChange {
     Settle {
         number: u64,
         state: GapState,
+        note: Option<String>,
+        returned: u64,
+        recheck: Option<Timestamp>,
+    },
+    /// What came back so far, and why it is not all.
+    Progress {
+        number: u64,
         note: Option<String>,
         returned: u64,
     },
@@ -200,10 +226,17 @@ fn apply(change: &GapChange, connection: &Connection) -> rusqlite::Result<Option
             // A clock that was set back must not make the span a negative one.
             gap.to_ms = Some(to.0.max(gap.from_ms));
         }),
-        GapChange::Settle { number, state, note, returned } => amend(connection, *number, |gap| {
+        GapChange::Settle { number, state, note, returned, recheck } => amend(connection, *number, |gap| {
             // An operator may have closed it meanwhile.
-            if gap.state == GapState::Open {
+            if gap.state != GapState::Closed {
                 (gap.state, gap.note) = (*state, note.clone());
+                gap.recheck_ms = recheck.map(|at| at.0);
+            }
+            gap.returned += returned;
+        }),
+        GapChange::Progress { number, note, returned } => amend(connection, *number, |gap| {
+            if gap.state == GapState::Open {
+                gap.note.clone_from(note);
             }
             gap.returned += returned;
         }),
@@ -212,7 +245,7 @@ fn apply(change: &GapChange, connection: &Connection) -> rusqlite::Result<Option
             if !ended {
                 return Ok(None);
             }
-            amend(connection, *number, |gap| (gap.state, gap.note) = (GapState::Open, None))
+            amend(connection, *number, |gap| (gap.state, gap.note, gap.recheck_ms) = (GapState::Open, None, None))
         }
         GapChange::Close { number, note } => {
             let ended = find(connection, *number)?.is_some_and(|gap| gap.to_ms.is_some());
@@ -244,7 +277,19 @@ fn begin(
     let newest = "SELECT coalesce(max(seq), 0) FROM event";
     let after: u64 = connection.prepare_cached(newest)?.query_row([], |row| row.get(0))?;
     let from_ms = from.0;
-    let gap = Gap { number, stream, from_ms, to_ms: None, cause, detail, state, note: None, returned: 0, after };
+    let gap = Gap {
+        number,
+        stream,
+        from_ms,
+        to_ms: None,
+        cause,
+        detail,
+        state,
+        note: None,
+        returned: 0,
+        after,
+        recheck_ms: None,
+    };
     write(connection, &gap)?;
     Ok(Some(gap))
 }
@@ -302,63 +347,4 @@ fn read_heard(connection: &Connection) -> rusqlite::Result<Vec<(Stream, Timestam
         }
     }
     Ok(heard)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn connection() -> Connection {
-        let connection = Connection::open_in_memory().unwrap();
-        let tables = "CREATE TABLE event (seq INTEGER PRIMARY KEY);
-                      CREATE TABLE gap (number INTEGER PRIMARY KEY, row BLOB NOT NULL);
-                      CREATE TABLE heard (stream INTEGER PRIMARY KEY, row BLOB NOT NULL)";
-        connection.execute_batch(tables).unwrap();
-        connection
-    }
-
-    fn opened(at: u64) -> GapChange {
-        let (stream, cause) = (Stream::NftTokens, GapCause::Disconnected);
-        GapChange::Open { stream, from: Timestamp(at), cause, detail: Some("the server went away".to_owned()) }
-    }
-
-    #[test]
-    fn a_gap_is_open_until_somebody_has_seen_to_it_and_only_once_it_is_over() {
-        let connection = connection();
-        let gap = apply(&opened(1_000), &connection).unwrap().unwrap();
-        assert_eq!((gap.number, gap.from_ms, gap.to_ms, gap.state), (1, 1_000, None, GapState::Open));
-        let close = GapChange::Close { number: 1, note: "looked after".to_owned() };
-        assert_eq!(apply(&close, &connection).unwrap(), None, "it goes on");
-        for (to, expected) in [(5_000, 5_000), (10, 1_000)] {
-            let ended = apply(&GapChange::End { number: 1, to: Timestamp(to) }, &connection).unwrap().unwrap();
-            assert_eq!((ended.to_ms, ended.state), (Some(expected), GapState::Open));
-        }
-        assert_eq!(open_ones(&connection).unwrap(), (1, Some(Timestamp(1_000))));
-        let closed = apply(&close, &connection).unwrap().unwrap();
-        assert_eq!((closed.state, closed.note.as_deref()), (GapState::Closed, Some("looked after")));
-        assert_eq!((open_ones(&connection).unwrap(), read_all(&connection).unwrap()), ((0, None), vec![closed]));
-        assert_eq!(apply(&GapChange::End { number: 7, to: Timestamp(1) }, &connection).unwrap(), None);
-    }
-
-    #[test]
-    fn the_list_is_bounded_and_a_damaged_row_hides_no_other() {
-        let connection = connection();
-        for at in 0..GAPS_MAX + 5 {
-            apply(&opened(at), &connection).unwrap();
-        }
-        connection.execute("UPDATE gap SET row = substr(row, 2) WHERE number = 500", []).unwrap();
-        let numbers: Vec<u64> = read_all(&connection).unwrap().iter().map(|gap| gap.number).collect();
-        assert_eq!(numbers, (6..=GAPS_MAX + 5).filter(|number| *number != 500).collect::<Vec<_>>());
-    }
-
-    #[test]
-    fn what_was_heard_is_known_until_it_is_forgotten() {
-        let connection = connection();
-        let heard = vec![(Stream::Blocks, Timestamp(5)), (Stream::NftTokens, Timestamp(7))];
-        apply(&GapChange::Heard(heard.clone()), &connection).unwrap();
-        assert_eq!(read_heard(&connection).unwrap(), heard);
-        apply(&GapChange::Forget(vec![Stream::Blocks]), &connection).unwrap();
-        connection.execute("UPDATE heard SET row = substr(row, 2)", []).unwrap();
-        assert_eq!(read_heard(&connection).unwrap(), []);
-    }
 }
