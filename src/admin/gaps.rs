@@ -34,10 +34,12 @@ pub(crate) struct GapView {
     pub(crate) cause: String,
     /// The cause in words, if there are any.
     pub(crate) detail: Option<String>,
-    /// `open`, or `closed` once an operator has seen to it.
+    /// `open`; `repaired`, `partial` or `unrepairable` once the relay has seen to it; `closed` once an operator has.
     pub(crate) state: String,
     /// Why it is in that state.
     pub(crate) note: Option<String>,
+    /// Events that came back.
+    pub(crate) returned: u64,
 }
 
 /// Why a gap needs no more attention.
@@ -52,6 +54,9 @@ impl From<Gap> for GapView {
     fn from(gap: Gap) -> Self {
         let state = match gap.state {
             GapState::Open => "open",
+            GapState::Repaired => "repaired",
+            GapState::Partial => "partial",
+            GapState::Unrepairable => "unrepairable",
             GapState::Closed => "closed",
         };
         Self {
@@ -63,6 +68,7 @@ impl From<Gap> for GapView {
             detail: gap.detail,
             state: state.to_owned(),
             note: gap.note,
+            returned: gap.returned,
         }
     }
 }
@@ -100,11 +106,36 @@ pub(super) async fn close(
         let wanted = format!("`note` says on one line of at most {NOTE_BYTES_MAX} bytes why the gap is closed");
         return Err(Problem::bad_request(wanted));
     }
-    let closed = context.store.change_gap(GapChange::Close { number, note }).await;
-    let closed = closed.map_err(|_| Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the relay is stopping"))?;
-    let Some(gap) = closed else {
-        return Err(Problem::not_found(format!("there is no gap {number} that has ended: `gaps list` shows them")));
-    };
+    let gap = change(&context, number, GapChange::Close { number, note }).await?;
     tracing::info!(gap = number, "an operator closed a gap");
-    Ok(Json(gap.into()))
+    Ok(Json(gap))
+}
+
+/// Repair a gap once more
+///
+/// The relay asks CSPR.cloud's REST API again what happened in it; the gap is open until then. What came back before is
+/// not delivered again. One that goes on is repaired when it has ended, without being asked.
+#[utoipa::path(
+    post, path = "/api/v1/gaps/{number}/repair", tag = "gaps",
+    params(("number" = u64, Path, description = "As it is listed")),
+    responses(
+        (status = 202, body = GapView),
+        (status = 404, body = Problem, content_type = "application/problem+json"),
+        (status = 503, body = Problem, content_type = "application/problem+json"),
+    )
+)]
+pub(super) async fn repair(
+    State(context): State<Shared>,
+    Path(number): Path<u64>,
+) -> Result<(StatusCode, Json<GapView>), Problem> {
+    let gap = change(&context, number, GapChange::Reopen { number }).await?;
+    tracing::info!(gap = number, "an operator asked for a repair");
+    Ok((StatusCode::ACCEPTED, Json(gap)))
+}
+
+async fn change(context: &Shared, number: u64, change: GapChange) -> Result<GapView, Problem> {
+    let changed = context.store.change_gap(change).await;
+    let changed = changed.map_err(|_| Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the relay is stopping"))?;
+    let none = || Problem::not_found(format!("there is no gap {number} that has ended: `gaps list` shows them"));
+    changed.map(Into::into).ok_or_else(none)
 }

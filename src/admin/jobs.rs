@@ -30,6 +30,8 @@ pub(crate) struct JobView {
     pub(crate) state: String,
     /// Why it failed.
     pub(crate) why: Option<String>,
+    /// Why it does not move, while it does not: CSPR.cloud's REST API, which is asked again later.
+    pub(crate) trouble: Option<String>,
     pub(crate) created_at: String,
     pub(crate) ended_at: Option<String>,
     pub(crate) counts: CountsView,
@@ -50,7 +52,7 @@ pub(crate) struct CountsView {
     pub(crate) seen: u64,
     /// Of these: meant by the filter. The sum of what follows, but for `superseded`.
     pub(crate) matched: u64,
-    /// Replayed, dropped, or accepted from quarantine.
+    /// Sent, replayed, dropped, or accepted from quarantine.
     pub(crate) done: u64,
     /// Left alone: delivered already.
     pub(crate) delivered: u64,
@@ -82,6 +84,7 @@ impl From<Job> for JobView {
             what: job.order.to_string(),
             state: job.state.as_str().to_owned(),
             why,
+            trouble: job.trouble,
             created_at: Timestamp(job.created_at_ms).to_string(),
             ended_at: job.ended_at_ms.map(|at| Timestamp(at).to_string()),
             counts: job.counts.into(),

@@ -133,6 +133,7 @@ fn router() -> OpenApiRouter<Shared> {
         .routes(routes!(quarantine::one))
         .routes(routes!(gaps::list))
         .routes(routes!(gaps::close))
+        .routes(routes!(gaps::repair))
         .routes(routes!(tail::tail))
         .routes(routes!(verbs::pause))
         .routes(routes!(verbs::resume))

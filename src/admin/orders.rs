@@ -51,6 +51,21 @@ pub(crate) enum OrderRequest {
         #[serde(default)]
         filter: QuarantineFilterRequest,
     },
+    /// What CSPR.cloud's REST API knows of a contract package goes to a sink, whatever the routes say.
+    Backfill {
+        sink: String,
+        /// Hash of the contract package, with or without a prefix.
+        contract_package: String,
+        /// All that was done with its tokens (`nft-token-actions`), instead of the tokens as they are (`nft-tokens`).
+        #[serde(default)]
+        history: bool,
+        /// Also what was delivered already.
+        #[serde(default)]
+        again: bool,
+        /// Events in a second; as fast as the sink takes them if absent.
+        #[schema(minimum = 1)]
+        rate: Option<u32>,
+    },
     /// The deliveries of a sink that is not configured any more go for good; its dead letters stay.
     DropParked { sink: String },
 }
@@ -115,6 +130,10 @@ impl OrderRequest {
             }
             Self::RerouteQuarantined { filter } => Order::RerouteQuarantined { choice: filter.read()? },
             Self::DropQuarantined { filter } => Order::DropQuarantined { choice: filter.read()? },
+            Self::Backfill { sink, contract_package, history, again, rate } => {
+                let contract_package = hash(&contract_package)?;
+                Order::Backfill { sink, contract_package, history, again, rate: positive(rate)? }
+            }
             Self::DropParked { sink } => Order::DropParked { sink },
         })
     }
@@ -214,6 +233,8 @@ mod tests {
         assert_eq!(read(text), Ok(order));
         let bad = [
             (r#"{"kind":"replay_events"}"#, "missing field `sink`"),
+            (r#"{"kind":"backfill","sink":"a"}"#, "missing field `contract_package`"),
+            (r#"{"kind":"backfill","sink":"a","contract_package":"53"}"#, "64 hex digits"),
             (r#"{"kind":"replay_everything"}"#, "unknown variant"),
             (r#"{"kind":"drop_dead_letters","filter":{"snik":"a"}}"#, "unknown field `snik`"),
             (r#"{"kind":"drop_dead_letters","filters":{}}"#, "unknown field `filters`"),

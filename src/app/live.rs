@@ -12,6 +12,7 @@ use std::time::Duration;
 use anyhow::Context;
 
 use super::changes::Changes;
+use super::rest::Asking;
 use crate::clock::Clock;
 use crate::config::{Config, SinkConfig, SinkName};
 use crate::delivery::{self, Delivering, Outlet, Setup};
@@ -20,7 +21,7 @@ use crate::lifecycle::Lifecycle;
 use crate::metrics::{About, Metrics};
 use crate::notices::Notices;
 use crate::operator::Operator;
-use crate::ownership::{Ownership, Watching};
+use crate::ownership::Watching;
 use crate::route::{self, Router};
 use crate::sink::{self, Producers};
 use crate::source::Source;
@@ -42,7 +43,7 @@ pub(super) struct Live {
     pub(super) operator: Operator,
     pub(super) notices: Notices,
     /// `None` once the relay stops.
-    pub(super) ownership: Option<Ownership>,
+    pub(super) asking: Option<Asking>,
 }
 
 impl Live {
@@ -61,8 +62,8 @@ impl Live {
         self.exchange(setups).await?;
         self.routing.set(routing(&config, &self.store));
         self.notices.want(wants_notices(&config));
-        if let Some(ownership) = &self.ownership {
-            ownership.watch(watching(&config));
+        if let Some(asking) = &self.asking {
+            asking.take_up(&config);
         }
         if let Some(source) = &mut self.source {
             changes.closed = source.narrow(&subscriptions).await;

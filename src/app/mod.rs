@@ -24,11 +24,11 @@ use crate::lifecycle::{Lifecycle, Task};
 use crate::metrics::{About, Metrics, Reload};
 use crate::notices::Notices;
 use crate::operator::Operator;
-use crate::ownership::{self, Ownership};
 use crate::source::{Message, Source};
 use crate::store::{self, Opened, Store};
-use crate::{repair, route, sink};
+use crate::{route, sink};
 use live::Live;
+use rest::Asking;
 
 pub(crate) use changes::Changes;
 
@@ -95,12 +95,13 @@ impl App {
     /// Starts delivering what earlier runs left, then taking events.
     pub fn start(self) -> anyhow::Result<Running> {
         let Self { config, clock, metrics, lifecycle, store, outlets, notices, admin } = self;
-        let (rest, budget) = rest::start(&config.source, &store, &clock, &metrics, &lifecycle)?;
         let routing = Arc::new(Switch::new(live::routing(&config, &store)));
         let start = |outlet: Outlet| (outlet.name.clone(), delivery::start(outlet, clock.clone(), &lifecycle));
         let sinks: BTreeMap<SinkName, Delivering> = outlets.into_iter().map(start).collect();
         let reroute = Reroute { network: config.source.network, routing: Arc::clone(&routing) };
-        let (operator, jobs) = Operator::start(reroute, store.clone(), clock.clone(), &lifecycle);
+        let base = rest::Base { store: &store, clock: &clock, metrics: &metrics, lifecycle: &lifecycle };
+        let client = rest::client(&config, &base)?;
+        let (operator, jobs) = Operator::start(base.operator(reroute.clone(), &client.rest), &lifecycle);
         sinks.iter().for_each(|(name, sink)| operator.add_sink(name, sink.controls()));
         let intake = Intake::new(config.source.network, Arc::clone(&routing), store.clone(), Arc::clone(&metrics));
         let (sender, intake) = start_intake(intake, &lifecycle)?;
@@ -108,17 +109,7 @@ impl App {
         let subscriptions = route::subscriptions(&config.routes, config.source.push_down);
         let told = (Arc::clone(&metrics), notices.clone());
         let source = Source::connect(&lifecycle, config.source.clone(), subscriptions, sender, told)?;
-        // After the connections were made, so that those of streams heard by earlier runs are there to be looked at.
-        let gaps = repair::start(&store, &clock, &metrics, &lifecycle)?;
-        let asking = ownership::Setup {
-            rest,
-            store: store.clone(),
-            intake: Reroute { network: config.source.network, routing: Arc::clone(&routing) },
-            reconnects: source.action_connects(),
-            clock: clock.clone(),
-            metrics: Arc::clone(&metrics),
-        };
-        let ownership = Ownership::start(asking, live::watching(&config), &lifecycle);
+        let asking = Asking::start(&config, reroute, source.action_connects(), client, &base)?;
         let upkeep = lifecycle.spawn("upkeep", upkeep(store.clone(), lifecycle.clone()));
         let shutdown_timeout = config.shutdown_timeout;
         let admin = admin.serve(admin::Context {
@@ -142,7 +133,7 @@ impl App {
             sinks,
             operator,
             notices,
-            ownership: Some(ownership),
+            asking: Some(asking),
         };
         Ok(Running {
             lifecycle,
@@ -150,7 +141,7 @@ impl App {
             live: Arc::new(Mutex::new(live)),
             intake,
             telling,
-            others: vec![upkeep, budget, gaps, jobs],
+            others: vec![upkeep, jobs],
             admin,
             shutdown_timeout,
         })
@@ -201,8 +192,8 @@ impl Running {
             source.ended().await;
         }
         telling.ended().await;
-        if let Some(ownership) = live.ownership.take() {
-            ownership.ended().await;
+        if let Some(asking) = live.asking.take() {
+            asking.ended().await;
         }
         // A panic there was reported by the lifecycle.
         let _joined = tokio::task::spawn_blocking(move || intake.join()).await;

@@ -12,6 +12,7 @@ use clap::builder::TypedValueParser;
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::clock::Clock;
 use crate::emulator::{
     BadKey, Closing, Emulator, ExtraShape, Fault, MetadataShape, Pace, Refusal, RestSettings, Sessions, Settings,
     Shape, Text, TrackingShape, Trigger, World, play,
@@ -54,6 +55,9 @@ struct Traffic {
     /// The same seed gives the same events, byte for byte
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Let the first event happen now; otherwise it happens when the documented sample did
+    #[arg(long)]
+    now: bool,
     /// Publish this stream only [default: nft-tokens and nft-token-actions]; with --replay, the stream of its lines
     #[arg(long, value_parser = stream_parser())]
     stream: Option<Stream>,
@@ -115,7 +119,7 @@ struct Service {
     /// Pause after each message
     #[arg(long, value_name = "MILLISECONDS")]
     slow: Option<u64>,
-    /// Serve the REST API as well, on the same port: who owns how many of the tokens published so far
+    /// Serve the REST API as well, on the same port: the tokens published so far, what was done with them, who owns how many
     #[arg(long)]
     rest: bool,
     /// How long REST takes to know of what the stream has told
@@ -262,7 +266,10 @@ fn generated(traffic: &Traffic, shape: Shape) -> anyhow::Result<Messages> {
     let wanted = traffic.stream;
     let is_made = matches!(wanted, None | Some(Stream::NftTokens | Stream::NftTokenActions));
     ensure!(is_made, "events are made up for nft-tokens and nft-token-actions only: give others with --replay");
-    let world = World::new(traffic.seed, shape);
+    let mut world = World::new(traffic.seed, shape);
+    if traffic.now {
+        world = world.beginning_at(Clock::default().now());
+    }
     Ok(Box::new(world.filter(move |(stream, _)| wanted.is_none_or(|wanted| *stream == wanted))))
 }
 

@@ -24,6 +24,13 @@ enum Verb {
         #[arg(long)]
         json: bool,
     },
+    /// Ask CSPR.cloud's REST API once more what happened in a gap
+    Repair {
+        number: u64,
+        /// As one JSON object
+        #[arg(long)]
+        json: bool,
+    },
     /// Note that somebody has seen to a gap, which is then no longer open
     Close {
         number: u64,
@@ -48,6 +55,15 @@ pub(crate) async fn run(args: Args, out: &mut impl Write, errors: &mut impl Writ
                 write(&gaps.gaps, out)?;
             }
         }
+        Verb::Repair { number, json } => {
+            let path = ["gaps", &number.to_string(), "repair"];
+            let gap: GapView = relay.post(&path, &serde_json::Value::Null).await?;
+            if json {
+                writeln!(out, "{}", serde_json::to_string(&gap)?)?;
+            } else {
+                writeln!(out, "Gap {number} of {} is open again: it is repaired within seconds.", gap.stream)?;
+            }
+        }
         Verb::Close { number, note, json } => {
             let gap: GapView = relay.post(&["gaps", &number.to_string(), "close"], &CloseRequest { note }).await?;
             if json {
@@ -65,12 +81,12 @@ fn write(gaps: &[GapView], out: &mut impl Write) -> io::Result<()> {
     if gaps.is_empty() {
         return writeln!(out, "There are no gaps: nothing can have been missed.");
     }
-    let mut table = Table::new(["GAP", "STATE", "STREAM", "FROM", "TO", "CAUSE", "DETAIL"]);
+    let mut table = Table::new(["GAP", "STATE", "STREAM", "FROM", "TO", "CAUSE", "CAME BACK", "DETAIL"]);
     for gap in gaps {
         let to = gap.to.clone().unwrap_or_else(|| "goes on".to_owned());
         let said = [gap.detail.clone(), gap.note.clone()].into_iter().flatten().collect::<Vec<_>>().join("; ");
         let (number, state, stream) = (gap.number.to_string(), gap.state.clone(), gap.stream.clone());
-        table.row([number, state, stream, gap.from.clone(), to, gap.cause.clone(), said]);
+        table.row([number, state, stream, gap.from.clone(), to, gap.cause.clone(), gap.returned.to_string(), said]);
     }
     table.write(out)
 }
@@ -97,6 +113,7 @@ mod tests {
             detail: Some("the server\u{1b}[2J went away".to_owned()),
             state: "open".to_owned(),
             note: None,
+            returned: 0,
         };
         let text = shown(&[gap]);
         let row = text.lines().nth(1).unwrap();

@@ -63,7 +63,7 @@ pub(crate) async fn run(args: Args, out: &mut impl Write, errors: &mut impl Writ
     Ok(0)
 }
 
-/// A line for each; below the table, why some of them failed.
+/// A line for each; below the table, why some of them failed, or wait.
 pub(super) fn write(jobs: &[JobView], out: &mut impl Write) -> io::Result<()> {
     if jobs.is_empty() {
         return writeln!(out, "There are no jobs.");
@@ -75,8 +75,11 @@ pub(super) fn write(jobs: &[JobView], out: &mut impl Write) -> io::Result<()> {
         table.row([number.to_string(), state, begun, matched, done, what]);
     }
     table.write(out)?;
-    let failed = jobs.iter().filter_map(|job| Some((job.number, job.why.as_ref()?)));
-    failed.into_iter().try_for_each(|(number, why)| writeln!(out, "job {number} failed: {}", shown(why, usize::MAX)))
+    for JobView { number, why, trouble, .. } in jobs {
+        let told = why.iter().map(|why| ("failed", why)).chain(trouble.iter().map(|trouble| ("waits", trouble)));
+        told.into_iter().try_for_each(|(how, why)| writeln!(out, "job {number} {how}: {}", shown(why, usize::MAX)))?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -98,14 +101,22 @@ mod tests {
             what: "replay events, sink=crm".to_owned(),
             state: "running".to_owned(),
             why: None,
+            trouble: Some("HTTP 429".to_owned()),
             created_at: "2026-01-01T00:00:00.000Z".to_owned(),
             ended_at: None,
             counts: CountsView { matched: 10, done: 7, ..CountsView::default() },
         };
-        let failed = JobView { number: 2, state: "failed".to_owned(), why: Some("no\troom".to_owned()), ..job.clone() };
+        let failed = JobView {
+            number: 2,
+            state: "failed".to_owned(),
+            why: Some("no\troom".to_owned()),
+            trouble: None,
+            ..job.clone()
+        };
         let expected = "job  state                   begun  matched  done  what\n\
                         3    running  2026-01-01T00:00:00Z       10     7  replay events, sink=crm\n\
                         2    failed   2026-01-01T00:00:00Z       10     7  replay events, sink=crm\n\
+                        job 3 waits: HTTP 429\n\
                         job 2 failed: no\\troom\n";
         assert_eq!(written(&[job, failed]), expected);
     }

@@ -2,6 +2,7 @@
 //!
 //! 0 good, 1 it failed (or does not hold), 2 usage or configuration.
 
+mod backfill;
 mod check;
 mod check_tests;
 mod completions;
@@ -87,6 +88,7 @@ enum Command {
     Jobs(jobs::Args),
     Quarantine(quarantine::Args),
     Replay(Box<replay::Args>),
+    Backfill(Box<backfill::Args>),
     Schema(schema::Schema),
     Secret(secret::Args),
     Store(store::Args),
@@ -148,6 +150,7 @@ async fn execute(command: Command, home: Option<demo::Home>) -> ExitCode {
         (Command::DeadLetters(args), _) => coded(dead_letters::run(*args, &mut out, &mut errors).await),
         (Command::Jobs(args), _) => coded(jobs::run(args, &mut out, &mut errors).await),
         (Command::Quarantine(args), _) => coded(quarantine::run(args, &mut out, &mut errors).await),
+        (Command::Backfill(args), _) => coded(backfill::run(*args, &mut out, &mut errors).await),
         (Command::Replay(args), _) => coded(replay::run(*args, &mut out, &mut errors).await),
         (Command::Sinks(args), _) => coded(sinks::run(args, &mut out, &mut errors).await),
         (Command::Schema(args), _) => ended(schema::run(&args, &mut out).map_err(Into::into)),

@@ -15,6 +15,7 @@ use tokio_tungstenite::tungstenite::Utf8Bytes;
 use super::handshake::{Refusal, Ticket};
 use super::owned::Owned;
 use super::settings::{Fault, Settings};
+use super::told::Told;
 use crate::clock::Clock;
 use crate::event::Stream;
 
@@ -85,6 +86,8 @@ pub(super) struct Hub {
     clock: Clock,
     /// Who owns what, after all that was published; only kept if there is a REST API to ask for it.
     pub(super) owned: Option<Owned>,
+    /// Tokens and actions, likewise.
+    pub(super) told: Option<Told>,
 }
 
 struct State {
@@ -130,7 +133,9 @@ impl Hub {
             record,
         };
         let owned = settings.rest.map(|rest| Owned::new(rest.lag));
-        Arc::new(Self { settings, state: Mutex::new(state), changed: Notify::new(), clock: Clock::default(), owned })
+        let told = settings.rest.map(|rest| Told::new(rest.lag));
+        let (state, changed, clock) = (Mutex::new(state), Notify::new(), Clock::default());
+        Arc::new(Self { settings, state, changed, clock, owned, told })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -166,6 +171,9 @@ impl Hub {
         self.wait(|state| state.has_room(history).then_some(())).await;
         if let Some(owned) = &self.owned {
             owned.note(stream, &text);
+        }
+        if let Some(told) = &self.told {
+            told.note(stream, &text);
         }
         let number = self.state().push(stream, text);
         self.changed.notify_waiters();

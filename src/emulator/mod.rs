@@ -19,6 +19,7 @@ pub(crate) mod receiver;
 mod rest;
 mod server;
 mod settings;
+mod told;
 mod world;
 
 #[cfg(test)]

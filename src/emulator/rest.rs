@@ -1,4 +1,5 @@
-//! The REST API, as far as it tells who owns how many tokens: the same key, refusals and truth as the streams.
+//! The REST API, as far as it tells of tokens, what was done with them and who owns how many: the same key, refusals
+//! and truth as the streams.
 
 use std::convert::Infallible;
 use std::io;
@@ -13,13 +14,14 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
-use serde_json::json;
+use serde::Serialize;
+use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio::time::sleep;
 
 use super::handshake::{Refusal, check_key};
 use super::hub::Hub;
-use super::owned::Row;
+use super::told::Of;
 
 /// Requests with more than this in their head get no answer.
 const HEAD_BYTES_MAX: usize = 16 << 10;
@@ -70,29 +72,73 @@ fn answer(hub: &Hub, request: &Request<Incoming>) -> Response<Full<Bytes>> {
     }
 }
 
-/// The page of a listing that a path and a query mean, as text.
+/// What a path and a query mean, as text.
 fn list(hub: &Hub, path: &str, query: &str) -> Result<String, Refusal> {
     let unknown = || Refusal::text(404, "404 page not found\n");
-    let (owned, settings) = hub.owned.as_ref().zip(hub.settings.rest).ok_or_else(unknown)?;
-    let parameter = |name: &str| query.split('&').filter_map(|pair| pair.split_once('=')).find(|(key, _)| *key == name);
-    let value = |name: &str| parameter(name).map(|(_, value)| value);
-    let segments: Vec<&str> = path.trim_start_matches('/').split('/').collect();
-    let rows = match *segments.as_slice() {
-        ["contract-packages", package, "nft-token-ownership"] => owned.rows(Some(package), value("owner_hash")),
-        ["accounts", owner, "nft-token-ownership"] => owned.rows(value("contract_package_hash"), Some(owner)),
-        _ => return Err(unknown()),
-    };
-    let number = |name: &str, default: usize, max: usize| match value(name).map_or(Ok(default), str::parse) {
-        Ok(number) if (1..=max).contains(&number) => Ok(number),
-        _ => Err(Refusal::json(400, "invalid_input", &format!("{name} must be a number from 1 to {max}"))),
-    };
-    let page = number("page", 1, usize::MAX)?;
-    let page_size = number("page_size", PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX)?;
-    Ok(written(&rows, page, page_size, settings.omits_counters))
+    let (owned, told) = hub.owned.as_ref().zip(hub.told.as_ref()).ok_or_else(unknown)?;
+    let segments: Vec<String> = path
+        .trim_start_matches('/')
+        .split('/')
+        .map(|segment| percent_encoding::percent_decode_str(segment).decode_utf8_lossy().into_owned())
+        .collect();
+    let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
+    let query = Query(query);
+    match *segments.as_slice() {
+        ["contract-packages", package, "nft-token-ownership"] => {
+            query.page(&owned.rows(Some(package), query.value("owner_hash")), hub)
+        }
+        ["accounts", owner, "nft-token-ownership"] => {
+            query.page(&owned.rows(query.value("contract_package_hash"), Some(owner)), hub)
+        }
+        ["contract-packages", package, "nft-tokens"] => query.page(&query.sorted(told.tokens(package)), hub),
+        ["contract-packages", package, "nft-token-actions"] => {
+            query.page(&query.sorted(told.actions(Of::Package(package))), hub)
+        }
+        ["contract-packages", package, "nft-tokens", id, "nft-token-actions"] => {
+            query.page(&told.actions(Of::Token(package, id)), hub)
+        }
+        ["accounts", owner, "nft-token-actions"] => query.page(&told.actions(Of::Owner(owner)), hub),
+        ["contract-packages", package, "nft-tokens", id] => match told.token(package, id) {
+            Some(token) => Ok(json!({ "data": token }).to_string()),
+            None => Err(Refusal::json(404, "not_found", "the token does not exist")),
+        },
+        _ => Err(unknown()),
+    }
 }
 
-fn written(rows: &[Row], page: usize, page_size: usize, omits_counters: bool) -> String {
-    let data: Vec<&Row> = rows.iter().skip((page - 1).saturating_mul(page_size)).take(page_size).collect();
+struct Query<'a>(&'a str);
+
+impl Query<'_> {
+    fn value(&self, name: &str) -> Option<&str> {
+        self.0.split('&').filter_map(|pair| pair.split_once('=')).find(|(key, _)| *key == name).map(|(_, value)| value)
+    }
+
+    /// The rows in the order that is asked for, where they are listed the newest first.
+    fn sorted(&self, mut rows: Vec<Value>) -> Vec<Value> {
+        if self.value("order_by") == Some("token_id") {
+            rows.sort_by(|a, b| b["token_id"].as_str().cmp(&a["token_id"].as_str()));
+        }
+        if self.value("order_direction").is_some_and(|direction| direction.eq_ignore_ascii_case("asc")) {
+            rows.reverse();
+        }
+        rows
+    }
+
+    /// The page of `rows` that is asked for.
+    fn page(&self, rows: &[impl Serialize], hub: &Hub) -> Result<String, Refusal> {
+        let number = |name: &str, default: usize, max: usize| match self.value(name).map_or(Ok(default), str::parse) {
+            Ok(number) if (1..=max).contains(&number) => Ok(number),
+            _ => Err(Refusal::json(400, "invalid_input", &format!("{name} must be a number from 1 to {max}"))),
+        };
+        let page = number("page", 1, usize::MAX)?;
+        let page_size = number("page_size", PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX)?;
+        let omits_counters = hub.settings.rest.is_some_and(|rest| rest.omits_counters);
+        Ok(written(rows, page, page_size, omits_counters))
+    }
+}
+
+fn written(rows: &[impl Serialize], page: usize, page_size: usize, omits_counters: bool) -> String {
+    let data: Vec<_> = rows.iter().skip((page - 1).saturating_mul(page_size)).take(page_size).collect();
     if omits_counters {
         return json!({ "data": data }).to_string();
     }

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Utf8Bytes;
 
 use super::message::{Action, Cause, Party, Shape, Token, action_message, token_message};
+use crate::clock::Timestamp;
 use crate::event::Stream;
 
 /// Beyond this many living tokens nothing is minted.
@@ -89,6 +90,11 @@ impl World {
             block: FIRST_BLOCK,
             waiting: VecDeque::new(),
         }
+    }
+
+    /// The same world at another time: its first moment is `at`.
+    pub(crate) fn beginning_at(self, at: Timestamp) -> Self {
+        Self { now_ms: i64::try_from(at.0).unwrap_or(BEGIN_MS), ..self }
     }
 
     /// One deploy, or one arrival of off-chain metadata.

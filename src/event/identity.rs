@@ -35,6 +35,12 @@ impl Identity {
         hash.field(Some(&self.id.0)).field(Some(&epoch.to_be_bytes())).field(Some(&number.to_be_bytes()));
         EventId(hash.key())
     }
+
+    /// The id of an event that does not count as known when it is accepted. One without a deploy hash may come again,
+    /// and who has had the same before must not drop it.
+    pub(crate) fn apart(&self, place: Sequence) -> EventId {
+        if self.has_deploy { self.id } else { self.recurrence(place) }
+    }
 }
 
 /// What an identity is made of.

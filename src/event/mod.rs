@@ -69,24 +69,38 @@ impl fmt::Display for Network {
 pub(crate) enum Origin {
     #[default]
     Stream,
+    /// REST told it after a gap.
+    Repair,
+    /// REST told it, since an operator wanted a sink to have it.
+    Backfill,
 }
 
 impl Origin {
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Stream => "stream",
+            Self::Repair => "repair",
+            Self::Backfill => "backfill",
         }
+    }
+
+    /// Whether everybody who wants such an event was offered it. One that was asked for on behalf of one sink must not
+    /// keep the others from getting it later, so it does not count as known.
+    pub(crate) fn is_for_all(self) -> bool {
+        self != Self::Backfill
     }
 
     /// The number under which the store writes it down; never reused.
     pub(crate) fn code(self) -> u8 {
         match self {
             Self::Stream => 0,
+            Self::Repair => 1,
+            Self::Backfill => 2,
         }
     }
 
     pub(crate) fn from_code(code: u8) -> Option<Self> {
-        (code == 0).then_some(Self::Stream)
+        [Self::Stream, Self::Repair, Self::Backfill].into_iter().find(|origin| origin.code() == code)
     }
 }
 

@@ -24,7 +24,7 @@ use crate::event::{Network, Stream, decode};
 use crate::metrics::Metrics;
 use crate::route::{Matched, Router};
 use crate::source::Message;
-use crate::store::{Candidate, Kept, Mark, Quarantined, SinkId, Stopped, Store};
+use crate::store::{Candidate, Kept, Mark, Quarantined, Repaired, SinkId, Stopped, Store};
 use marks::Marks;
 
 /// Messages handed to the store at once.
@@ -168,6 +168,29 @@ impl Reroute {
             Fate::Unmatched | Fate::Marked | Fate::Quarantined(_) => None,
         }
     }
+
+    /// The event, if some route wants what REST has told.
+    pub(crate) fn repaired(&self, stream: Stream, body: &[u8], repaired: Repaired) -> Option<Candidate> {
+        let candidate = self.wanted(stream, body)?;
+        Some(Candidate { repaired: Some(Arc::new(repaired)), ..candidate })
+    }
+
+    /// The event for one sink, whatever the routes say; they only say which of them would have sent it there.
+    pub(crate) fn for_sink(&self, stream: Stream, body: Bytes, sink: SinkId, repaired: Repaired) -> Option<Candidate> {
+        let routing = self.routing.current();
+        let decoded = decode(self.network, stream, &body).ok()?;
+        let matched = routing.targets(routing.router.route(stream, &decoded.facts, &body));
+        let own = matched.into_iter().find(|(target, _)| *target == sink);
+        Some(Candidate {
+            stream,
+            identity: decoded.identity,
+            facts: decoded.facts,
+            body,
+            targets: vec![own.unwrap_or((sink, Arc::new([])))],
+            quarantine: None,
+            repaired: Some(Arc::new(repaired)),
+        })
+    }
 }
 
 /// Never panics: a message that makes the code below panic is quarantined.
@@ -194,6 +217,7 @@ fn judge(network: Network, routing: &Routing, stream: Stream, bytes: &[u8], mark
                 body: Bytes::copy_from_slice(bytes),
                 targets: routing.targets(matched),
                 quarantine: None,
+                repaired: None,
             }))
         }
     }

@@ -14,6 +14,7 @@ use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::backfill::Means;
 use super::board::{Board, Entry};
 use super::pace::{Pace, ROWS_MAX};
 use crate::clock::Clock;
@@ -57,6 +58,7 @@ pub(super) struct Jobs {
 /// What work is done with.
 #[derive(Clone)]
 pub(super) struct Start {
+    pub(super) means: Means,
     pub(super) reroute: Reroute,
     pub(super) store: Store,
     pub(super) clock: Clock,
@@ -90,6 +92,9 @@ impl Jobs {
     }
 
     pub(super) async fn count(&self, order: Order) -> Result<(Counts, bool), Refusal> {
+        if let Order::Backfill { contract_package, history, .. } = &order {
+            return self.start.means.forecast(contract_package, *history).await;
+        }
         let job = Job::new(order, self.start.clock.now());
         let (store, until) = (self.start.store.clone(), Instant::now() + COUNT_MAX);
         let slot = Arc::clone(&self.counting).try_acquire_owned().map_err(|_| Refusal::TooMany)?;
@@ -189,17 +194,21 @@ impl Start {
 }
 
 /// One job at work.
-struct Work {
-    start: Start,
-    board: Arc<Board>,
-    cancel: CancellationToken,
-    drain: CancellationToken,
+pub(super) struct Work {
+    pub(super) start: Start,
+    pub(super) board: Arc<Board>,
+    pub(super) cancel: CancellationToken,
+    pub(super) drain: CancellationToken,
 }
 
 impl Work {
     async fn run(self, job: Job) {
         let number = job.number;
-        let ended = match self.work(job).await {
+        let worked = match job.order {
+            Order::Backfill { .. } => self.backfill(job).await,
+            _ => self.work(job).await,
+        };
+        let ended = match worked {
             Ok(ended) => ended,
             Err(error) => self.fail(number, format!("{error:#}")).await,
         };
@@ -241,7 +250,7 @@ impl Work {
 
     /// Hands a step over until there is room for it; nothing if the relay stops before, or if it was cancelled, which
     /// the next round sees.
-    async fn hand_over(&self, step: Step) -> anyhow::Result<Option<Job>> {
+    pub(super) async fn hand_over(&self, step: Step) -> anyhow::Result<Option<Job>> {
         let before = step.job.clone();
         loop {
             if self.drain.is_cancelled() {

@@ -2,16 +2,18 @@
 //!
 //! Every change is durable before it is answered, and logged with what it is about, what was before and what is now.
 
+mod backfill;
 mod board;
 mod jobs;
 mod pace;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub(crate) use crate::delivery::Trial;
+use backfill::Means;
 pub(crate) use jobs::Refusal;
 use jobs::{Jobs, Start};
 
@@ -21,7 +23,18 @@ use crate::delivery::{Controls, trial};
 use crate::event::Network;
 use crate::intake::Reroute;
 use crate::lifecycle::{Lifecycle, Task};
+use crate::metrics::Metrics;
+use crate::repair::Present;
 use crate::store::{Counts, Job, LetterChoice, Order, Paused, PausedBy, Stopped, Store};
+
+/// What an operator's work is done with.
+pub(crate) struct Setup {
+    pub(crate) reroute: Reroute,
+    pub(crate) store: Store,
+    pub(crate) clock: Clock,
+    pub(crate) present: Present,
+    pub(crate) metrics: Arc<Metrics>,
+}
 
 /// Acts for operators. Clones share it.
 #[derive(Clone)]
@@ -50,10 +63,12 @@ impl From<Stopped> for NotDone {
 
 impl Operator {
     /// Starts the task that works on jobs, beginning with those that an earlier run left.
-    pub(crate) fn start(reroute: Reroute, store: Store, clock: Clock, lifecycle: &Lifecycle) -> (Self, Task) {
-        let network = reroute.network;
-        let (jobs, task) = Start { reroute, store: store.clone(), clock: clock.clone() }.start(lifecycle);
-        (Self { network, clock, store, sinks: Arc::default(), jobs }, task)
+    pub(crate) fn start(setup: Setup, lifecycle: &Lifecycle) -> (Self, Task) {
+        let Setup { reroute, store, clock, present, metrics } = setup;
+        let (network, sinks) = (reroute.network, Arc::<Mutex<_>>::default());
+        let means = Means { present, sinks: Arc::clone(&sinks), metrics };
+        let (jobs, task) = Start { means, reroute, store: store.clone(), clock: clock.clone() }.start(lifecycle);
+        (Self { network, clock, store, sinks, jobs }, task)
     }
 
     /// A sink is at work from now on.
@@ -126,7 +141,9 @@ impl Operator {
     fn check(&self, order: &Order) -> Result<(), Refusal> {
         let known = |name: &str| SinkName(name.into());
         match order {
-            Order::ReplayEvents { sink, .. } if self.store.sink_id(&known(sink)).is_none() => {
+            Order::ReplayEvents { sink, .. } | Order::Backfill { sink, .. }
+                if self.store.sink_id(&known(sink)).is_none() =>
+            {
                 Err(Refusal::NotFound(format!("there is no sink `{sink}` in the configuration")))
             }
             Order::DropParked { sink } if !self.store.parked().contains_key(&known(sink)) => {

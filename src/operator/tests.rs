@@ -13,6 +13,14 @@ use crate::route::Router;
 use crate::store::tests::{Fixture, candidate, settings};
 use crate::store::{Change, End, JobState, LetterChoice, QuarantineChoice, Quarantined, Settlement};
 
+/// Nobody answers questions about the chain.
+pub(crate) fn setup(fixture: &Fixture, reroute: Reroute) -> Setup {
+    let (store, clock) = (fixture.store.clone(), fixture.clock.clone());
+    let rest = crate::source::rest::tests::client("ws://127.0.0.1:9", "http://127.0.0.1:9", "key");
+    let present = Present::new(&rest, reroute.network, clock.clone());
+    Setup { reroute, store, clock, present, metrics: Arc::default() }
+}
+
 struct Scene {
     fixture: Fixture,
     operator: Operator,
@@ -29,7 +37,7 @@ impl Scene {
         let router = Router::new(&[RouteConfig { name, stream: Stream::NftTokens, matcher, sinks }]);
         let sinks = HashMap::from([(sink.clone(), fixture.store.sink_id(&sink).unwrap())]);
         let reroute = Reroute { network: Network::Testnet, routing: Arc::new(Switch::new(Routing { router, sinks })) };
-        let operator = Operator::start(reroute, fixture.store.clone(), fixture.clock.clone(), &fixture.lifecycle).0;
+        let operator = Operator::start(setup(&fixture, reroute), &fixture.lifecycle).0;
         Self { fixture, operator, directory }
     }
 

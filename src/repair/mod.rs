@@ -1,12 +1,69 @@
-//! Gaps: noticing the spans in which a stream was not heard, and writing them down.
+//! Gaps: noticing the spans in which a stream was not heard, writing them down, and asking REST what happened in them.
 //!
 //! What it promises: whatever may have been missed lies in a gap that is on disk, whether a connection was lost, fell
 //! silent, was not read for want of room, or the process was not there. A gap may be a little too long, never too
 //! short: it begins where the last frame came, as far as that was written down.
 //!
+//! [`Present`] reads what REST knows of a whole package, for backfills.
+//!
 //! [`watch`] looks once a second at what the connections count; the decision is [`hearing::Hearing`], a pure structure.
 
 mod hearing;
+mod mend;
+mod message;
+mod present;
+mod scope;
 mod watch;
 
-pub(crate) use watch::start;
+use std::sync::Arc;
+
+use tokio::sync::watch as channel;
+
+use crate::clock::Clock;
+use crate::config::RouteConfig;
+use crate::intake::Reroute;
+use crate::lifecycle::{Lifecycle, Task};
+use crate::metrics::Metrics;
+use crate::source::rest::Rest;
+use crate::store::Store;
+use mend::Mender;
+pub(crate) use present::{Present, Told};
+
+/// What both tasks work with.
+#[derive(Clone)]
+pub(crate) struct Setup {
+    pub(crate) rest: Rest,
+    pub(crate) store: Store,
+    pub(crate) intake: Reroute,
+    pub(crate) clock: Clock,
+    pub(crate) metrics: Arc<Metrics>,
+}
+
+/// The tasks that write gaps down and that repair them.
+pub(crate) struct Repair {
+    routes: channel::Sender<Vec<RouteConfig>>,
+    tasks: [Task; 2],
+}
+
+impl Repair {
+    /// To be called once the connections exist: those of streams that earlier runs heard are there to be looked at.
+    pub(crate) fn start(setup: Setup, routes: Vec<RouteConfig>, lifecycle: &Lifecycle) -> anyhow::Result<Self> {
+        let (sender, routes) = channel::channel(routes);
+        let watching = watch::start(&setup, lifecycle)?;
+        let mender = Mender::new(setup, routes);
+        let mending = lifecycle.spawn("repair", mender.run(lifecycle.clone()));
+        Ok(Self { routes: sender, tasks: [watching, mending] })
+    }
+
+    /// Takes up other routes: they say whom there is to ask about.
+    pub(crate) fn route(&self, routes: Vec<RouteConfig>) {
+        self.routes.send_replace(routes);
+    }
+
+    /// Waits for their end, after the drain.
+    pub(crate) async fn ended(self) {
+        for mut task in self.tasks {
+            task.ended().await;
+        }
+    }
+}

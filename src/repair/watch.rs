@@ -10,6 +10,7 @@ use std::time::Duration;
 use anyhow::Context;
 use tokio::time::{MissedTickBehavior, interval};
 
+use super::Setup;
 use super::hearing::{Hearing, Seen, Turn};
 use crate::clock::Clock;
 use crate::event::Stream;
@@ -33,12 +34,8 @@ struct Watch {
 }
 
 /// Begins to watch the streams; a gap that an earlier run left, or that began with its end, goes on.
-pub(crate) fn start(
-    store: &Store,
-    clock: &Clock,
-    metrics: &Arc<Metrics>,
-    lifecycle: &Lifecycle,
-) -> anyhow::Result<Task> {
+pub(super) fn start(setup: &Setup, lifecycle: &Lifecycle) -> anyhow::Result<Task> {
+    let Setup { store, clock, metrics, .. } = setup;
     let Heard { until, gaps } = store.hearing().context("reading the gaps")?;
     let ongoing = gaps.iter().filter(|gap| gap.to_ms.is_none());
     let current: HashMap<_, _> =

@@ -9,6 +9,7 @@ use super::format::{Batch, Record, Target};
 use super::known::{Known, Repeat, Verdict};
 use super::owned::Owned;
 use super::recent::{Entry, Recent};
+use super::repaired::Fate;
 use super::transaction::{NameKind, Transaction};
 use super::writer::SinkState;
 use crate::clock::{Timestamp, monotonic};
@@ -57,22 +58,32 @@ impl Accepting {
         let (mut new, mut rerouted) = (Vec::with_capacity(events.len()), Vec::new());
         for event in events {
             let identity = &event.identity;
+            if let Some(repaired) = &event.repaired
+                && let Some(fate) = repaired.refusal(identity, &self.known)
+            {
+                repaired.set(fate);
+                continue;
+            }
+            let seq = batch.first + batch.records.len() as u64;
             let id = match self.known.judge(identity, now) {
+                _ if event.origin() == Origin::Backfill => identity.apart(self.epochs.sequence(seq)),
                 Verdict::New { is_variant } => {
                     self.metrics.intake.variants.add(is_variant.into());
                     identity.id
                 }
-                Verdict::Recurrence => {
-                    let number = batch.first + batch.records.len() as u64;
-                    identity.recurrence(self.epochs.sequence(number))
-                }
+                Verdict::Recurrence => identity.recurrence(self.epochs.sequence(seq)),
                 Verdict::Duplicate(repeat) => {
-                    self.count_repeat(repeat);
+                    match &event.repaired {
+                        Some(repaired) => repaired.set(Fate::Known),
+                        None => self.count_repeat(repeat),
+                    }
                     rerouted.extend(event.quarantine.is_some().then_some(event));
                     continue;
                 }
             };
-            self.known.insert(identity, id, now);
+            if event.origin().is_for_all() {
+                self.known.insert(identity, id, seq, now);
+            }
             batch.records.push(record(&event, id));
             new.push(event);
         }
@@ -80,7 +91,8 @@ impl Accepting {
     }
 
     pub(super) fn take_back(&mut self, offer: Offer) -> Vec<Candidate> {
-        for (record, event) in offer.batch.records.iter().zip(&offer.events) {
+        let offered = offer.batch.records.iter().zip(&offer.events);
+        for (record, event) in offered.filter(|(record, _)| record.origin.is_for_all()) {
             // A recurrence has an id of its own; its state was known before and stays so.
             let is_recurrence = record.id != event.identity.id;
             self.known.undo(&event.identity, is_recurrence);
@@ -134,12 +146,15 @@ impl Accepting {
         self.next_seq += batch.records.len() as u64;
         self.metrics.intake.accepted.add(batch.records.len() as u64);
         let entries = batch.numbered().zip(events).map(|((seq, record), event)| {
+            if let Some(repaired) = &event.repaired {
+                repaired.set(Fate::Accepted);
+            }
             let accepted = Event {
                 id: record.id,
                 sequence: self.epochs.sequence(seq),
                 network: self.network,
                 stream: event.stream,
-                origin: Origin::Stream,
+                origin: event.origin(),
                 accepted_at: batch.accepted_at,
                 facts: event.facts,
                 body: event.body,
@@ -171,10 +186,16 @@ impl Accepting {
     }
 }
 
+impl Candidate {
+    fn origin(&self) -> Origin {
+        self.repaired.as_ref().map_or(Origin::Stream, |repaired| repaired.origin())
+    }
+}
+
 fn record(event: &Candidate, id: EventId) -> Record {
     Record {
         stream: event.stream,
-        origin: Origin::Stream,
+        origin: event.origin(),
         id,
         base: event.identity.base,
         lane: event.identity.lane.unwrap_or(0),

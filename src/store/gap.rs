@@ -35,6 +35,12 @@ pub(crate) struct Gap {
     pub(crate) state: GapState,
     /// Why it is in that state.
     pub(crate) note: Option<String>,
+    /// Events that were accepted of what REST told.
+    #[serde(default)]
+    pub(crate) returned: u64,
+    /// The newest event when it began.
+    #[serde(default)]
+    pub(crate) after: u64,
 }
 
 /// Why a stream was not heard.
@@ -68,6 +74,12 @@ impl GapCause {
 pub(crate) enum GapState {
     /// Nothing yet.
     Open,
+    /// All that was missed has been told.
+    Repaired,
+    /// Some of it.
+    Partial,
+    /// Nobody can tell.
+    Unrepairable,
     /// An operator has seen to it.
     Closed,
 }
@@ -89,6 +101,17 @@ pub(crate) enum GapChange {
     End {
         number: u64,
         to: Timestamp,
+    },
+    /// What a repair has come to.
+    Settle {
+        number: u64,
+        state: GapState,
+        note: Option<String>,
+        returned: u64,
+    },
+    /// It is to be repaired anew; not one that goes on.
+    Reopen {
+        number: u64,
     },
     /// An operator has seen to it; not one that goes on.
     Close {
@@ -177,6 +200,20 @@ fn apply(change: &GapChange, connection: &Connection) -> rusqlite::Result<Option
             // A clock that was set back must not make the span a negative one.
             gap.to_ms = Some(to.0.max(gap.from_ms));
         }),
+        GapChange::Settle { number, state, note, returned } => amend(connection, *number, |gap| {
+            // An operator may have closed it meanwhile.
+            if gap.state == GapState::Open {
+                (gap.state, gap.note) = (*state, note.clone());
+            }
+            gap.returned += returned;
+        }),
+        GapChange::Reopen { number } => {
+            let ended = find(connection, *number)?.is_some_and(|gap| gap.to_ms.is_some());
+            if !ended {
+                return Ok(None);
+            }
+            amend(connection, *number, |gap| (gap.state, gap.note) = (GapState::Open, None))
+        }
         GapChange::Close { number, note } => {
             let ended = find(connection, *number)?.is_some_and(|gap| gap.to_ms.is_some());
             if !ended {
@@ -204,7 +241,10 @@ fn begin(
         tracing::warn!(forgotten, "there are too many gaps: the oldest are no longer listed");
     }
     let (state, stream) = (GapState::Open, stream.to_string());
-    let gap = Gap { number, stream, from_ms: from.0, to_ms: None, cause, detail, state, note: None };
+    let newest = "SELECT coalesce(max(seq), 0) FROM event";
+    let after: u64 = connection.prepare_cached(newest)?.query_row([], |row| row.get(0))?;
+    let from_ms = from.0;
+    let gap = Gap { number, stream, from_ms, to_ms: None, cause, detail, state, note: None, returned: 0, after };
     write(connection, &gap)?;
     Ok(Some(gap))
 }
@@ -270,7 +310,8 @@ mod tests {
 
     fn connection() -> Connection {
         let connection = Connection::open_in_memory().unwrap();
-        let tables = "CREATE TABLE gap (number INTEGER PRIMARY KEY, row BLOB NOT NULL);
+        let tables = "CREATE TABLE event (seq INTEGER PRIMARY KEY);
+                      CREATE TABLE gap (number INTEGER PRIMARY KEY, row BLOB NOT NULL);
                       CREATE TABLE heard (stream INTEGER PRIMARY KEY, row BLOB NOT NULL)";
         connection.execute_batch(tables).unwrap();
         connection

@@ -14,7 +14,7 @@ use super::error::OpenError;
 use super::format::{Batch, open_body};
 use super::lookup::{Search, Wanted, batch_row, report_batch};
 use super::past::{self, PastDelivery};
-use super::schema;
+use super::{Store, schema};
 use crate::clock::Timestamp;
 use crate::event::{self, EventId, Facts, Origin, Sequence, Stream, token_lane};
 
@@ -56,9 +56,26 @@ pub(crate) enum Body {
     Damaged,
 }
 
+/// Events of a token among which its creation is looked for.
+const CREATED_AMONG_MAX: usize = 100;
+
 /// The events in the directory of a relay, running or not. Reads only.
 pub(crate) fn events(directory: &Path) -> Result<Events, OpenError> {
     Events::open(directory)
+}
+
+impl Store {
+    /// Whether an event tells of the creation of a token. Blocks for a moment; what retention has removed is not known.
+    pub(crate) fn has_created(&self, package: &str, id: &str) -> Result<bool, OpenError> {
+        let events = Events::open(&self.surveys.directory)?;
+        for seq in events.find_token(Token { contract_package: package, token_id: id }, None, CREATED_AMONG_MAX)? {
+            let told = events.history(seq)?.filter(|found| found.stream == Stream::NftTokens);
+            if told.and_then(|found| found.facts).is_some_and(|facts| &*facts.action == "created") {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
 }
 
 impl Events {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::SinkId;
+use super::{Repaired, SinkId};
 use crate::config::{BacklogConfig, DeadLettersConfig, DedupConfig, SinkName, StoreConfig};
 use crate::event::{Facts, Identity, Network, Stream};
 
@@ -29,6 +29,8 @@ pub(crate) struct Candidate {
     pub(crate) targets: Vec<(SinkId, Arc<[Arc<str>]>)>,
     /// The number that it has in quarantine, which it leaves with the commit that accepts it or knows it already.
     pub(crate) quarantine: Option<u64>,
+    /// It did not come by the stream.
+    pub(crate) repaired: Option<Arc<Repaired>>,
 }
 
 /// A message that could not be handled.

@@ -10,7 +10,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 use std::time::{Duration, Instant};
 
 use crate::config::{DedupConfig, IdentityRule};
-use crate::event::{EventId, Identity, Key};
+use crate::event::{EventId, Identity, Key, LaneKey};
 
 /// Lanes remembered per generation; two generations are kept.
 const LANES_MAX: usize = 200_000;
@@ -84,23 +84,23 @@ impl Known {
     }
 
     /// Remembers an accepted event. `id` is the one it was given, which differs from `identity.id` for a recurrence.
-    pub(super) fn insert(&mut self, identity: &Identity, id: EventId, now: Instant) {
+    pub(super) fn insert(&mut self, identity: &Identity, id: EventId, seq: u64, now: Instant) {
         let key = self.key(identity);
         self.keys.insert(key);
         if !identity.has_deploy {
             self.insert_timed(key, now);
         }
-        self.remember_lane(identity, id);
+        self.remember_lane(identity, id, seq);
     }
 
     /// Remembers an event of an earlier run. `accepted` is `None` if it lies before what this clock can tell.
-    pub(super) fn restore(&mut self, identity: &Identity, accepted: Option<Instant>) {
+    pub(super) fn restore(&mut self, identity: &Identity, seq: u64, accepted: Option<Instant>) {
         let key = self.key(identity);
         self.keys.insert(key);
         if let Some(accepted) = accepted.filter(|_| !identity.has_deploy) {
             self.insert_timed(key, accepted);
         }
-        self.remember_lane(identity, identity.id);
+        self.remember_lane(identity, identity.id, seq);
     }
 
     /// Takes back an insertion whose commit failed.
@@ -117,10 +117,22 @@ impl Known {
         self.keys.remove(&self.key(identity));
     }
 
-    fn remember_lane(&mut self, identity: &Identity, id: EventId) {
-        if let Some(lane) = identity.lane {
-            self.lanes.insert(lane, Last { id: head(&id.0), base: head(&identity.base) });
-        }
+    /// Whether it was accepted.
+    pub(super) fn has(&self, identity: &Identity) -> bool {
+        self.keys.contains(&self.key(identity))
+    }
+
+    /// What a lane accepted last, as far as that is remembered.
+    pub(super) fn last(&self, lane: LaneKey) -> Option<Last> {
+        self.lanes.find(lane)
+    }
+
+    fn remember_lane(&mut self, identity: &Identity, id: EventId, seq: u64) {
+        let Some(lane) = identity.lane else { return };
+        let base = head(&identity.base);
+        let before = self.lanes.find(lane).map_or(0, |last| last.deploy);
+        let deploy = if identity.has_deploy { base } else { before };
+        self.lanes.insert(lane, Last { id: head(&id.0), base, deploy, seq });
     }
 
     fn key(&self, identity: &Identity) -> Key {
@@ -168,9 +180,12 @@ impl Known {
 
 /// The last event of a lane, by the heads of its keys.
 #[derive(Clone, Copy, Debug)]
-struct Last {
+pub(super) struct Last {
     id: u64,
-    base: u64,
+    pub(super) base: u64,
+    /// The base of the last one with a deploy hash; 0 if none is known.
+    pub(super) deploy: u64,
+    pub(super) seq: u64,
 }
 
 /// A map that forgets what was not touched for a long time, without a list of its own: two maps, and when the young
@@ -194,7 +209,7 @@ impl Generations {
     }
 }
 
-fn head(key: &Key) -> u64 {
+pub(super) fn head(key: &Key) -> u64 {
     let [a, b, c, d, e, f, g, h, ..] = *key;
     u64::from_be_bytes([a, b, c, d, e, f, g, h])
 }
@@ -247,7 +262,7 @@ mod tests {
     fn accept(known: &mut Known, identity: &Identity, now: Instant) -> Verdict {
         let verdict = known.judge(identity, now);
         if !matches!(verdict, Verdict::Duplicate(_)) {
-            known.insert(identity, identity.id, now);
+            known.insert(identity, identity.id, 1, now);
         }
         verdict
     }

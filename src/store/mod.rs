@@ -81,6 +81,7 @@ mod ranges;
 mod reader;
 mod rebuild;
 mod recent;
+mod repaired;
 mod room;
 mod roster;
 mod schema;
@@ -109,7 +110,8 @@ pub(crate) use history::{Body, Events, History, Token, events};
 pub(crate) use input::{Candidate, Quarantined, Settings};
 pub(crate) use inspect::{Inspection, Known, inspect};
 pub(crate) use job::{
-    Counts, EventChoice, Job, JobState, Kept, LetterChoice, Order, Page as JobPage, QuarantineChoice, Step, Survey,
+    Counts, EventChoice, Job, JobState, Kept, LetterChoice, Order, Page as JobPage, QuarantineChoice, Step, Stored,
+    Survey,
 };
 pub(crate) use letters::{LetterFilter, Listed, PastAttempt, Position, dead_letters};
 pub(crate) use overview::{Overview, SinkOverview, overview};
@@ -117,6 +119,7 @@ pub(crate) use owned::{Cause, Due, Holding, Mark, Marked, Observed, holdings};
 pub(crate) use past::{PastDelivery, State};
 pub(crate) use quarantine::{QuarantinedMessage, quarantine};
 pub(crate) use rebuild::{Rebuilt, rebuild};
+pub(crate) use repaired::{Fate, Repaired};
 pub(crate) use verify::{Report, verify};
 
 use crate::clock::Clock;

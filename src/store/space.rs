@@ -196,7 +196,8 @@ impl Space {
             if !is_over {
                 self.metrics.store.ids_forgotten.add(batch.records.len() as u64);
             }
-            batch.records.iter().for_each(|record| known.forget(&record.identity()));
+            let own = batch.records.iter().filter(|record| record.origin.is_for_all());
+            own.for_each(|record| known.forget(&record.identity()));
             self.keys_from = batch.last() + 1;
         }
         if self.keys_from != from {

@@ -253,8 +253,8 @@ impl Scan {
         if batch.first >= self.keys_from {
             let age = self.now.since(batch.accepted_at);
             let accepted = monotonic().checked_sub(age);
-            for record in &batch.records {
-                self.known.restore(&record.identity(), accepted);
+            for (seq, record) in batch.numbered().filter(|(_, record)| record.origin.is_for_all()) {
+                self.known.restore(&record.identity(), seq, accepted);
             }
         }
         for (seq, record) in batch.numbered() {

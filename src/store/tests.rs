@@ -71,6 +71,7 @@ pub(crate) fn candidate(store: &Store, token: u64, deploy: u64, sinks: &[&str]) 
         body: body.into(),
         targets: sinks.iter().map(target).collect(),
         quarantine: None,
+        repaired: None,
     }
 }
 

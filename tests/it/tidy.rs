@@ -23,7 +23,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("ownership", &["source", "intake", "store"]),
     ("repair", &["source", "intake", "store"]),
     ("admin", &["store", "operator"]),
-    ("operator", &["delivery", "intake", "store"]),
+    ("operator", &["source", "delivery", "intake", "repair", "store"]),
     ("source", &[]),
     ("route", &[]),
     ("store", &[]),

@@ -115,7 +115,7 @@ async fn a_gap_is_closed_with_a_note() {
     let (_, listed) = scene.get("/api/v1/gaps").await;
     let expected = json!([{
         "number": 1, "stream": "nft-tokens", "from": "2023-11-14T22:13:20.000Z", "to": "2023-11-14T22:14:20.000Z",
-        "cause": "silent", "detail": null, "state": "open", "note": null,
+        "cause": "silent", "detail": null, "state": "open", "note": null, "returned": 0,
     }]);
     assert_eq!(listed["gaps"], expected);
     for (number, note, expected) in [(1, "", 400), (1, "two\nlines", 400), (2, "no such gap", 404)] {

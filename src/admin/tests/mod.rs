@@ -108,7 +108,7 @@ impl Scene {
 fn operator(fixture: &Fixture) -> Operator {
     let routing = Arc::new(Switch::new(Routing { router: Router::new(&[]), sinks: HashMap::new() }));
     let reroute = Reroute { network: Network::Testnet, routing };
-    Operator::start(reroute, fixture.store.clone(), fixture.clock.clone(), &fixture.lifecycle).0
+    Operator::start(crate::operator::tests::setup(fixture, reroute), &fixture.lifecycle).0
 }
 
 async fn json(answer: Response) -> (u16, Value) {

@@ -55,6 +55,7 @@ fn candidate(store: &Store, deploy: u64) -> Candidate {
         body: body.into(),
         targets: ["crm", "audit", "mail", "log"].map(target).into(),
         quarantine: None,
+        repaired: None,
     }
 }
 

@@ -79,6 +79,7 @@ async fn accept(home: &Path, body: &str) {
         body: body.to_owned().into(),
         targets: vec![(store.sink_id(&SinkName("bus".into())).unwrap(), routes)],
         quarantine: None,
+        repaired: None,
     };
     store.accept(vec![candidate]).await.unwrap();
     drop(queues);

@@ -75,10 +75,11 @@ async fn watch(relay: &Client, mut job: JobView, length: u64, is_json: bool) -> 
     let is_seen = std::io::stderr().is_terminal() && !is_json;
     let target = if is_seen { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
     let bar = ProgressBar::with_draw_target(Some(length), target);
-    if let Ok(style) = ProgressStyle::with_template("{wide_bar} {pos}/{len}, {per_sec}, {eta} left") {
+    if let Ok(style) = ProgressStyle::with_template("{wide_bar} {pos}/{len}, {per_sec}, {eta} left {msg}") {
         bar.set_style(style);
     }
     while job.state == "running" {
+        bar.set_message(job.trouble.clone().unwrap_or_default());
         tokio::time::sleep(LOOK).await;
         job = relay.get(&["jobs", &job.number.to_string()]).await?;
         bar.set_length(length.max(job.counts.matched));
@@ -162,6 +163,7 @@ mod tests {
             what: String::new(),
             state: state.to_owned(),
             why: why.map(str::to_owned),
+            trouble: None,
             created_at: String::new(),
             ended_at: None,
             counts: CountsView { done: 1, ..CountsView::default() },

@@ -6,8 +6,10 @@
 //! key. What it does not do: keep on disk how much was asked; it tells that as it changes ([`Rest::spent`]).
 
 mod answer;
+mod listing;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
+mod tokens;
 mod turns;
 mod walk;
 
@@ -24,6 +26,8 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 pub(crate) use answer::RestError;
+pub(crate) use listing::Listing;
+pub(crate) use tokens::{Action, ActionsOf};
 pub(crate) use turns::Account;
 pub(crate) use walk::Walked;
 

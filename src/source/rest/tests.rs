@@ -22,23 +22,27 @@ fn settings() -> Settings {
 async fn rig(settings: Settings, key: &str) -> (Lifecycle, Emulator, Rest) {
     let lifecycle = Lifecycle::default();
     let emulator = Emulator::start(&lifecycle, "127.0.0.1:0".parse().unwrap(), settings, None).await.unwrap();
+    let mut rest = client(&emulator.base_url(), &emulator.rest_url(), key);
+    rest.backoff = Backoff { first: Duration::from_millis(1), cap: Duration::from_millis(1) };
+    (lifecycle, emulator, rest)
+}
+
+pub(crate) fn client(url: &str, rest_url: &str, key: &str) -> Rest {
     let config = SourceConfig {
         network: Network::Testnet,
-        url: Url::parse(&emulator.base_url()).unwrap(),
+        url: Url::parse(url).unwrap(),
         api_key: Secret::literal(key),
         persistent_session: None,
         silence_timeout: Duration::from_secs(60),
         push_down: PushDown::Packages,
         ca_file: None,
         rest: RestConfig {
-            url: Url::parse(&emulator.rest_url()).unwrap(),
+            url: Url::parse(rest_url).unwrap(),
             requests_per_minute: 100_000,
             requests_per_day: 1_000_000,
         },
     };
-    let mut rest = Rest::new(&config, Account::default()).unwrap();
-    rest.backoff = Backoff { first: Duration::from_millis(1), cap: Duration::from_millis(1) };
-    (lifecycle, emulator, rest)
+    Rest::new(&config, Account::default()).unwrap()
 }
 
 async fn ask(rest: &Rest, whose: Ownerships) -> Result<Vec<Ownership>, RestError> {

@@ -13,6 +13,7 @@ mod order;
 mod parked;
 mod row;
 mod step;
+mod stored;
 mod superseded;
 mod survey;
 #[cfg(test)]
@@ -23,6 +24,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) use order::{EventChoice, LetterChoice, Order, QuarantineChoice};
 pub(super) use step::Handed;
 pub(crate) use step::Step;
+pub(crate) use stored::Stored;
 pub(crate) use survey::{Kept, Page, Survey, Surveys};
 
 use crate::clock::Timestamp;
@@ -36,10 +38,13 @@ pub(crate) struct Job {
     pub(crate) counts: Counts,
     pub(crate) created_at_ms: u64,
     pub(crate) ended_at_ms: Option<u64>,
-    /// Everything up to here was looked at.
+    /// Everything up to here was looked at; of what REST lists, so many rows.
     pub(super) cursor: Cursor,
     /// Events accepted and messages put into quarantine later than this are not meant.
     pub(super) last: u64,
+    /// Why it does not move, while it does not; nobody needs to know after a restart.
+    #[serde(skip)]
+    pub(crate) trouble: Option<String>,
 }
 
 /// How a job stands.
@@ -110,6 +115,7 @@ impl Job {
             ended_at_ms: None,
             cursor: Cursor::default(),
             last: u64::MAX,
+            trouble: None,
         }
     }
 
@@ -117,9 +123,14 @@ impl Job {
         self.state == JobState::Running
     }
 
+    /// Rows that were looked at, of those that REST lists.
+    pub(crate) fn looked_at(&self) -> u64 {
+        self.cursor.seq
+    }
+
     /// As it will be when it has ended in that way.
     pub(crate) fn ended(mut self, state: JobState, now: Timestamp) -> Self {
-        (self.state, self.ended_at_ms) = (state, Some(now.0));
+        (self.state, self.ended_at_ms, self.trouble) = (state, Some(now.0), None);
         self
     }
 }

@@ -35,6 +35,16 @@ pub(crate) enum Order {
     DropQuarantined {
         choice: QuarantineChoice,
     },
+    /// What CSPR.cloud knows of a package goes to a sink.
+    Backfill {
+        sink: String,
+        contract_package: String,
+        /// All that was done with its tokens, instead of the tokens as they are.
+        history: bool,
+        /// Also what the sink has had.
+        again: bool,
+        rate: Option<u32>,
+    },
     /// The deliveries of a sink that is no longer configured.
     DropParked {
         sink: String,
@@ -85,13 +95,15 @@ impl Order {
     /// Replays in a second, if that is limited.
     pub(crate) fn rate(&self) -> Option<u32> {
         match self {
-            Self::ReplayDeadLetters { rate, .. } | Self::ReplayEvents { rate, .. } => *rate,
+            Self::ReplayDeadLetters { rate, .. } | Self::ReplayEvents { rate, .. } | Self::Backfill { rate, .. } => {
+                *rate
+            }
             _ => None,
         }
     }
 
     pub(crate) fn is_replay(&self) -> bool {
-        matches!(self, Self::ReplayDeadLetters { .. } | Self::ReplayEvents { .. })
+        matches!(self, Self::ReplayDeadLetters { .. } | Self::ReplayEvents { .. } | Self::Backfill { .. })
     }
 }
 

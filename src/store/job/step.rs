@@ -77,12 +77,10 @@ pub(super) struct Judge<'a> {
 impl Judge<'_> {
     pub(super) fn judge(&self, order: &Order, row: &Candidate) -> rusqlite::Result<Verdict> {
         match order {
-            Order::ReplayDeadLetters { .. } | Order::ReplayEvents { .. } if !self.served.contains(&row.sink) => {
-                Ok(Verdict::Left)
-            }
+            order if order.is_replay() && !self.served.contains(&row.sink) => Ok(Verdict::Left),
             Order::ReplayDeadLetters { skip_superseded: true, .. } if row.is_superseded => Ok(Verdict::Skipped),
             Order::ReplayDeadLetters { .. } | Order::DropDeadLetters { .. } => self.letter(row),
-            Order::ReplayEvents { again, .. } => self.event(row, *again),
+            Order::ReplayEvents { again, .. } | Order::Backfill { again, .. } => self.event(row, *again),
             Order::RerouteQuarantined { .. } | Order::DropQuarantined { .. } => {
                 let is_kept = self.has("SELECT 1 FROM quarantine WHERE number = ?1", &[row.seq])?;
                 Ok(if is_kept { Verdict::Do } else { Verdict::Gone })
@@ -199,13 +197,13 @@ impl Step {
 impl Candidate {
     fn carry_out(&self, connection: &Connection, order: &Order, now: Timestamp) -> rusqlite::Result<Option<Replay>> {
         match order {
-            Order::ReplayDeadLetters { .. } | Order::ReplayEvents { .. } => self.replay(connection, now).map(Some),
+            order if order.is_replay() => self.replay(connection, now).map(Some),
             Order::DropDeadLetters { .. } => DeadLetter::remove(connection, self.sink, self.seq).map(|()| None),
             Order::DropQuarantined { .. } => {
                 let sql = "DELETE FROM quarantine WHERE number = ?1";
                 connection.prepare_cached(sql)?.execute([self.seq]).map(|_| None)
             }
-            Order::RerouteQuarantined { .. } | Order::DropParked { .. } => Ok(None),
+            _ => Ok(None),
         }
     }
 

@@ -33,8 +33,8 @@ pub(crate) struct Surveys {
 
 /// A look through the store for one order.
 pub(crate) struct Survey {
-    connection: Connection,
-    facts: Arc<Facts>,
+    pub(super) connection: Connection,
+    pub(super) facts: Arc<Facts>,
     /// The sinks that are configured.
     served: Vec<SinkId>,
     superseded: Superseded,
@@ -93,8 +93,8 @@ impl Survey {
             Order::RerouteQuarantined { choice } | Order::DropQuarantined { choice } => {
                 self.quarantined(job, choice, max).map(|(page, _)| page)
             }
-            // The writer finds them by itself.
-            Order::DropParked { .. } => Ok(Page::default()),
+            // What the writer finds by itself, or REST tells.
+            Order::DropParked { .. } | Order::Backfill { .. } => Ok(Page::default()),
         };
         self.connection.execute_batch("COMMIT")?;
         page
@@ -274,7 +274,7 @@ impl Survey {
         Ok(Some(Candidate { sink, seq, lane, body_bytes, is_named, is_superseded: false, claimed }))
     }
 
-    fn claimed(
+    pub(super) fn claimed(
         &self,
         seq: u64,
         sink: SinkId,

@@ -15,6 +15,7 @@
 //! A row is a sealed array of entries, each the head of a key (8 bytes) and the offset in the range (2 bytes), both
 //! big-endian. Rows are small enough not to leave their page.
 
+mod newest;
 mod search;
 #[cfg(test)]
 mod tests;
@@ -26,6 +27,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::format::{Batch, Damaged, Keys, Table, open, seal};
 use crate::event::EventId;
 
+pub(super) use newest::{newest_of_ids, newest_of_lanes};
 pub(super) use search::{Search, Wanted, batch_row, report_batch};
 
 /// Sequence numbers of a range; offsets have two bytes. Small in tests, so that they have many.

@@ -6,7 +6,7 @@ use std::task::Poll;
 
 use super::*;
 use crate::clock::Clock;
-use crate::event::Facts;
+use crate::event::{Facts, Stream, token_lane};
 use crate::store::Token;
 use crate::store::tests::{Fixture, candidate, settings};
 use crate::store::{Change, End, Settlement, events, schema};
@@ -45,7 +45,10 @@ impl Model {
     fn check(&self, directory: &Path) -> u64 {
         let events = events(directory).unwrap();
         let mut tokens = HashMap::<u64, Vec<u64>>::new();
+        let connection = schema::open_to_look(directory).unwrap();
         for (seq, id, token) in self.kept() {
+            let newest = newest_of_ids(&connection, &HashSet::from([id])).unwrap();
+            assert_eq!(newest, HashMap::from([(id, seq)]));
             assert_eq!(events.find_id(id).unwrap(), Some(seq));
             tokens.entry(token).or_default().insert(0, seq);
         }
@@ -57,6 +60,9 @@ impl Model {
             let id = token.to_string();
             let find = |max| events.find_token(Token { contract_package: "aa", token_id: &id }, None, max).unwrap();
             assert_eq!(find(usize::MAX), expected, "token {token}");
+            let lane = token_lane(Stream::NftTokens, "aa", &id).unwrap();
+            let newest = newest_of_lanes(&connection, &HashSet::from([lane, 7])).unwrap();
+            assert_eq!(newest, expected.first().map(|seq| (lane, *seq)).into_iter().collect(), "token {token}");
             let last = self.events.len() as u64 / 2;
             let up_to = events.find_token(Token { contract_package: "aa", token_id: &id }, Some(last), usize::MAX);
             let older: Vec<u64> = expected.iter().copied().filter(|seq| *seq <= last).collect();

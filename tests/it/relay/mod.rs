@@ -4,11 +4,14 @@
 //! for a fixed time: [`until`] polls what can be observed, with a deadline.
 
 mod admin;
+mod backfill;
+mod collections;
 mod disk;
 mod faults;
 mod formats;
 mod full;
 mod gaps;
+mod gate;
 mod hostile;
 mod kill;
 pub(crate) mod listener;

@@ -2,18 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use axum::Router;
-use axum::extract::State;
-use axum::http::{StatusCode, Uri};
-use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use tokio::process::Command;
-use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
+use super::gate::Gate;
 use super::listener::Listener;
 use super::{BINARY, Process, SECRET, Scene, until, within};
 
@@ -23,32 +18,32 @@ const PACKAGES: [&str; 3] = [
     "04682e17e5a86d594d9fd2bf37c766834bbaa412499bd6b5ac4ce76449708797",
     "006c68af5f767e406cccd326f8d8bba81dec20d2578f308d33e3bbf08ee5d383",
 ];
-const CONTRACT: &str = "8e09f028baff4e3a851e70bb8a5dc02eae7f8cb7faf1b52d9c8dafa7f41fa55c";
-const WHALE: u64 = 8;
+pub(super) const CONTRACT: &str = "8e09f028baff4e3a851e70bb8a5dc02eae7f8cb7faf1b52d9c8dafa7f41fa55c";
+pub(super) const WHALE: u64 = 8;
 /// What is asked again after 10 and 60 seconds may take so long to be told.
-const PATIENCE: Duration = Duration::from_secs(150);
+pub(super) const PATIENCE: Duration = Duration::from_secs(150);
 
 /// How many tokens each owner has, by package and owner.
-type Numbers = BTreeMap<(String, String), (u64, u64)>;
+pub(super) type Numbers = BTreeMap<(String, String), (u64, u64)>;
 
 #[derive(Clone, Debug, Deserialize)]
-struct Line {
+pub(super) struct Line {
     id: String,
     sequence: String,
     stream: String,
     action: String,
-    routes: BTreeSet<String>,
-    message: Message,
+    pub(super) routes: BTreeSet<String>,
+    pub(super) message: Message,
 }
 
 #[derive(Clone, Debug, Deserialize, PartialEq)]
-struct Message {
-    data: Row,
+pub(super) struct Message {
+    pub(super) data: Row,
     extra: Extra,
 }
 
 #[derive(Clone, Debug, Deserialize, PartialEq)]
-struct Row {
+pub(super) struct Row {
     contract_package_hash: String,
     owner_hash: String,
     owner_type: u64,
@@ -56,52 +51,11 @@ struct Row {
 }
 
 #[derive(Clone, Debug, Deserialize, PartialEq)]
-struct Extra {
+pub(super) struct Extra {
     previous_tokens_number: u64,
     cause: Option<String>,
     deploy_hash: Option<String>,
     token_id: Option<String>,
-}
-
-/// The REST API behind a door that can be shut.
-struct Gate {
-    url: String,
-    shut: Arc<Mutex<Option<u16>>>,
-    _serving: JoinSet<()>,
-}
-
-impl Gate {
-    async fn before(emulator: &str) -> Self {
-        let shut = Arc::new(Mutex::new(None));
-        let state = (
-            Arc::clone(&shut),
-            emulator.replace("ws://", "http://"),
-            reqwest::Client::builder().no_proxy().build().unwrap(),
-        );
-        let router = Router::new().fallback(pass).with_state(state);
-        let socket = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", socket.local_addr().unwrap());
-        let mut serving = JoinSet::new();
-        serving.spawn(async { axum::serve(socket, router).await.unwrap() });
-        Self { url, shut, _serving: serving }
-    }
-
-    /// From now on it answers with this, or lets through.
-    fn shut(&self, status: Option<u16>) {
-        *self.shut.lock().unwrap() = status;
-    }
-}
-
-type Behind = (Arc<Mutex<Option<u16>>>, String, reqwest::Client);
-
-async fn pass(State((shut, emulator, http)): State<Behind>, uri: Uri) -> Response {
-    let shut = *shut.lock().unwrap();
-    if let Some(status) = shut {
-        return StatusCode::from_u16(status).unwrap().into_response();
-    }
-    let request = http.get(format!("{emulator}{uri}")).header("authorization", "emulator-key");
-    let answer = request.send().await.unwrap();
-    (answer.status(), answer.bytes().await.unwrap()).into_response()
 }
 
 /// A relay that tells on its standard output who owns what, and hands the tokens themselves to a webhook.
@@ -126,7 +80,7 @@ fn configure(scene: &Scene, stream: &str, rest: &str, more: &str, live: &Listene
 }
 
 /// What the lives of a relay have told, each once, in the order of the store.
-fn told(lives: &[Process]) -> Vec<Line> {
+pub(super) fn told(lives: &[Process]) -> Vec<Line> {
     let mut lines: BTreeMap<String, Line> = BTreeMap::new();
     for text in lives.iter().map(Process::said) {
         // A kill tears the last line of a life.
@@ -143,7 +97,7 @@ fn told(lives: &[Process]) -> Vec<Line> {
 
 /// Adds up what was told. Each event begins where the last one about its owner ended: none is missing, and none told
 /// twice.
-fn added_up(lines: &[Line]) -> Numbers {
+pub(super) fn added_up(lines: &[Line]) -> Numbers {
     let mut numbers = Numbers::new();
     for Line { stream, action, routes, message: Message { data, extra }, .. } in lines {
         assert_eq!(stream, "nft-token-ownership");
@@ -185,7 +139,7 @@ async fn asked(config: &Path, arguments: &[&str]) -> Numbers {
 }
 
 /// The value of a metric without labels.
-async fn metric(relay: &Process, name: &str) -> f64 {
+pub(super) async fn metric(relay: &Process, name: &str) -> f64 {
     let log = relay.log();
     let address = log.split_once("admin=").unwrap().1.split_whitespace().next().unwrap().to_owned();
     let text = reqwest::get(format!("http://{address}/metrics")).await.unwrap().text().await.unwrap();
@@ -193,7 +147,7 @@ async fn metric(relay: &Process, name: &str) -> f64 {
     line.unwrap_or_else(|| panic!("no {name}")).rsplit_once(' ').unwrap().1.parse().unwrap()
 }
 
-async fn published(emulator: &Process, count: usize) {
+pub(super) async fn published(emulator: &Process, count: usize) {
     within(PATIENCE, "all is published", || emulator.said().contains(&format!("Published all {count}"))).await;
 }
 
@@ -280,7 +234,7 @@ async fn a_rest_api_that_is_down_delays_no_live_event() {
     let arguments = ["--rest", "--rate", "500", "--seed", "10", "--count", &COUNT.to_string()].map(str::to_owned);
     let (emulator, url) = scene.emulator_of_all(&arguments.iter().map(String::as_str).collect::<Vec<_>>()).await;
     let (live, gate) = (Listener::start().await, Gate::before(&url).await);
-    gate.shut(Some(401));
+    gate.shut(401);
     let config = configure(&scene, &url, &gate.url, "emit_baseline: true", &live);
     let relay = scene.relay(&config);
     published(&emulator, COUNT).await;
@@ -293,9 +247,9 @@ async fn a_rest_api_that_is_down_delays_no_live_event() {
     assert!(metric(&lives[0], "cspr_relay_ownership_trouble").await > 0.0);
     assert!(metric(&lives[0], "cspr_relay_ownership_due").await > 0.0);
     assert!(lives[0].log().contains("changes of ownership are told later"), "{}", lives[0].log());
-    gate.shut(Some(503));
+    gate.shut(503);
     sleep(Duration::from_secs(6)).await;
-    gate.shut(None);
+    gate.open();
     agrees(&lives, &config).await;
     assert!(metric(&lives[0], "cspr_relay_ownership_trouble").await == 0.0);
     lives[0].stop().await;

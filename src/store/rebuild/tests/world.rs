@@ -56,6 +56,7 @@ fn candidate(store: &Store, number: u64) -> Candidate {
             .map(target)
             .collect(),
         quarantine: None,
+        repaired: None,
     }
 }
 
