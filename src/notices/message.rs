@@ -90,18 +90,25 @@ mod tests {
         let halt = |by, reason: &str| Halt { by, reason: reason.to_owned() };
         let (count, causes) = (3, [("refused", 2), ("timeout", 1)].into());
         let (reason, silence) = ("status 422: unknown token".to_owned(), Duration::from_secs(60));
-        let (number, from, detail) = (7, Timestamp(1_763_719_190_000), Some("closed by the server".to_owned()));
-        let gap = GapNotice { number, from, word: "disconnected", reason: detail, returned: 0 };
-        let sum = Sum { count, since: Some(since), causes, sequences: (812, 815), reason, silence, gap };
-        let seen_to = GapNotice { word: "repaired", reason: None, returned: 12, ..sum.gap.clone() };
+        let gap = |word, reason: &str, returned| GapNotice {
+            number: 7,
+            from: since,
+            word,
+            reason: Some(reason.to_owned()),
+            returned,
+        };
+        let sequences = (812, 815);
+        let sum = Sum { count, since: Some(since), causes, sequences, reason, silence, gap: GapNotice::default() };
+        let begun = Sum { gap: gap("disconnected", "the server closed the connection", 0), ..sum.clone() };
+        let ended = Sum { gap: gap("partial", "REST does not say all of it", 12), ..sum.clone() };
         let told = [
             dead_letters("crm", &sum, at),
             paused("crm", &halt("breaker", "connect: refused"), at),
             recovered("crm", &halt("breaker", "connect: refused"), at),
             expired("crm", &sum, at),
             silent("nft-tokens", &sum, at),
-            gap_opened("nft-tokens", &sum, at),
-            gap_closed("nft-tokens", &Sum { gap: seen_to, ..sum.clone() }, at),
+            gap_opened("nft-tokens", &begun, at),
+            gap_closed("nft-tokens", &ended, at),
         ];
         let told: Vec<_> = told.iter().map(|bytes| String::from_utf8(bytes.to_vec()).unwrap()).collect();
         let fixture: Vec<&str> = include_str!("../../tests/fixtures/relay.jsonl").lines().collect();

@@ -4,6 +4,7 @@
 //! where its last step was: the next start goes on from there. A step that finds no room is tried again. At most
 //! [`RUNNING_MAX`] jobs are at work at once; the looking is done on threads for blocking work, a page at a time.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -153,22 +154,22 @@ fn count(store: &Store, mut job: Job, until: Instant) -> anyhow::Result<(Counts,
 }
 
 async fn serve(start: Start, board: Arc<Board>, mut orders: mpsc::Receiver<Job>, drain: CancellationToken) {
-    let mut at_work = JoinSet::new();
+    let (mut at_work, mut found) = (JoinSet::new(), BTreeSet::new());
+    let work = |cancel| Work { start: start.clone(), board: Arc::clone(&board), cancel, drain: drain.clone() };
     for job in start.left().await {
+        found.insert(job.number);
         let cancel = board.show(job.clone());
         if job.is_running() {
             tracing::info!(job = job.number, "a job goes on where the last run left it");
-            at_work
-                .spawn(Work { start: start.clone(), board: Arc::clone(&board), cancel, drain: drain.clone() }.run(job));
+            at_work.spawn(work(cancel).run(job));
         }
     }
     loop {
         tokio::select! {
-            Some(job) = orders.recv() => {
-                let cancel = board.show(job.clone());
-                let work = Work { start: start.clone(), board: Arc::clone(&board), cancel, drain: drain.clone() };
-                at_work.spawn(work.run(job));
-            }
+            // One that was ordered while the others were looked for may have been found among them.
+            Some(job) = orders.recv() => if !found.contains(&job.number) {
+                at_work.spawn(work(board.show(job.clone())).run(job));
+            },
             Some(_ended) = at_work.join_next() => {}
             () = drain.cancelled() => break,
         }

@@ -45,7 +45,8 @@ async fn told(scene: &Scene) -> Vec<Value> {
     for (event, answer) in told.iter().zip(validate("relay", &told).into_iter().flatten()) {
         assert_eq!(answer, "valid", "docs/schemas/relay.json and {event}");
     }
-    told.into_iter().filter(|event| !event["action"].as_str().unwrap().starts_with("gap.")).collect()
+    let is_of_a_gap = |event: &Value| event["action"].as_str().unwrap().starts_with("gap.");
+    told.into_iter().filter(|event| !is_of_a_gap(event)).collect()
 }
 
 fn sum(told: &[Value], sink: &str) -> u64 {
