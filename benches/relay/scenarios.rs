@@ -32,7 +32,7 @@ pub(crate) fn run(size: Size, only: Option<&str>, report: &mut Report) -> anyhow
         operate::measure(size, &receiver, report)?;
     }
     if is_wanted("owners") {
-        owners::measure(size, &receiver, report)?;
+        owners::measure(&receiver, report)?;
     }
     const APART: [&str; 5] = ["routes", "kafka", "amqp", "operate", "owners"];
     if only.is_some_and(|only| only.split(',').all(|it| APART.contains(&it))) {
