@@ -177,15 +177,8 @@ impl Mending<'_, '_> {
         let name = self.name(sink);
         match remedy {
             Remedy::Bury => {
-                let reason = "its message was lost with a damaged part of the store".to_owned();
-                let settlement = Settlement {
-                    seq,
-                    has_waited: true,
-                    attempts: 0,
-                    body_bytes: 0,
-                    end: End::Dead { cause: "damaged", reason },
-                };
-                self.transaction.change(sink, &Change::Settle(settlement), self.hints.now)?;
+                let letter = damaged(seq, "its message was lost with a damaged part of the store");
+                self.transaction.change(sink, &letter, self.hints.now)?;
                 self.transaction
                     .connection()
                     .execute("DELETE FROM held WHERE sink = ?1 AND seq = ?2", params![sink.0, seq])?;
@@ -280,15 +273,8 @@ impl Mending<'_, '_> {
         for seq in orphans {
             let sinks = records::dead_at(self.transaction.connection(), seq)?;
             for sink in &sinks {
-                let reason = "the reason was lost with a damaged part of the store".to_owned();
-                let settlement = Settlement {
-                    seq,
-                    has_waited: true,
-                    attempts: 0,
-                    body_bytes: 0,
-                    end: End::Dead { cause: "damaged", reason },
-                };
-                self.transaction.change(*sink, &Change::Settle(settlement), self.hints.now)?;
+                let letter = damaged(seq, "the reason was lost with a damaged part of the store");
+                self.transaction.change(*sink, &letter, self.hints.now)?;
                 let name = self.name(*sink);
                 self.lose(format!("dead letters of {name}: their reasons are lost"), seq);
             }
@@ -317,6 +303,12 @@ impl Mending<'_, '_> {
     fn name(&self, sink: SinkId) -> String {
         self.names.get(&sink.0).cloned().unwrap_or_else(|| format!("(number {})", sink.0))
     }
+}
+
+/// A dead letter in place of what was lost.
+fn damaged(seq: u64, reason: &str) -> Change {
+    let end = End::Dead { cause: "damaged", reason: reason.to_owned() };
+    Change::Settle(Settlement { seq, has_waited: true, attempts: 0, body_bytes: 0, end })
 }
 
 fn names(connection: &Connection) -> rusqlite::Result<HashMap<u32, String>> {
