@@ -28,7 +28,8 @@ const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCA
 pub(super) const DOWN: Duration = Duration::from_secs(6);
 const FLAKY_SHARE: f64 = 0.4;
 const DUPLICATE_SHARE: f64 = 0.05;
-const DROP_EVERY: Duration = Duration::from_secs(9);
+/// Longer than a connection takes to count as a good one: after that it is made anew at once, time after time.
+const DROP_EVERY: Duration = Duration::from_secs(12);
 const PING_EVERY: Duration = Duration::from_secs(2);
 
 /// Requests that the picture shows.
@@ -47,7 +48,7 @@ const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 pub(super) const INTRODUCTION: &str = "\
 cspr-relay demo: an emulated CSPR.cloud, the relay and three webhook receivers,
 all on this machine. The source repeats 5 % of its events and drops its
-connections every 9 s. The routes:
+connections every 12 s. The routes:
 
   all-tokens      all of nft-tokens         -> healthy  answers 204
   one-collection  updates of one collection -> flaky    fails 40 % of requests
