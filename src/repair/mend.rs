@@ -94,15 +94,14 @@ impl Mender {
     }
 
     async fn look(&mut self) -> Result<(), Stopped> {
-        let store = self.setup.store.clone();
-        let Ok(Ok(heard)) = tokio::task::spawn_blocking(move || store.hearing()).await else { return Ok(()) };
+        let gaps = self.setup.store.gaps().await?;
         let config = self.wanted.borrow().config;
         let now = Instant::now();
         self.newest.push_back((now, self.setup.store.newest()));
         while self.newest.get(1).is_some_and(|(at, _)| now.duration_since(*at) >= config.recheck) {
             self.newest.pop_front();
         }
-        for (stream, round) in rounds::due(&heard.gaps, self.setup.clock.now(), &config) {
+        for (stream, round) in rounds::due(&gaps, self.setup.clock.now(), &config) {
             let mut standing = self.streams.remove(&stream).unwrap_or_default();
             if standing.not_before.is_none_or(|at| at <= now) {
                 self.mend(&round, &stream, &mut standing).await?;
@@ -110,7 +109,7 @@ impl Mender {
             self.streams.insert(stream, standing);
         }
         let pending: HashSet<&String> =
-            heard.gaps.iter().filter(|gap| rounds::is_pending(gap)).map(|gap| &gap.stream).collect();
+            gaps.iter().filter(|gap| rounds::is_pending(gap)).map(|gap| &gap.stream).collect();
         self.streams.retain(|stream, _| pending.contains(stream));
         Ok(())
     }
@@ -235,8 +234,8 @@ impl Mender {
     async fn walk_one(&self, of: &ActionsOf, since_ms: u64, found: &mut Vec<Action>) -> Result<bool, RestError> {
         for page in 1..=PAGES_MAX {
             let listed = self.setup.rest.actions(of, page).await?;
-            let is_past = listed.actions.last().is_some_and(|action| action.is_before(since_ms));
-            found.extend(listed.actions.into_iter().filter(|action| !action.is_before(since_ms)));
+            let is_past = listed.rows.last().is_some_and(|action| action.is_before(since_ms));
+            found.extend(listed.rows.into_iter().filter(|action| !action.is_before(since_ms)));
             if listed.is_last || is_past {
                 return Ok(false);
             }

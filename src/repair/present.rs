@@ -73,7 +73,7 @@ impl Present {
     pub(crate) async fn exactly(&self, package: &str, id: &str) -> Result<Option<Exactly>, RestError> {
         let of = ActionsOf::Token { package: package.to_owned(), id: id.to_owned() };
         // Before the token, which so is at least as new as the latest of them.
-        let actions = self.rest.actions(&of, 1).await?.actions;
+        let actions = self.rest.actions(&of, 1).await?.rows;
         let Some(token) = self.rest.token(package, id).await? else { return Ok(None) };
         let deploys = actions.iter().map(|action| action.deploy_hash.as_deref());
         let known = deploys.chain([None]).filter_map(|deploy| self.identity(token.get(), deploy));

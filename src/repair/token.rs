@@ -94,7 +94,7 @@ pub(super) async fn read(
     for _ in 0..READS_MAX {
         let Some(token) = setup.rest.token(package, id).await? else { return Ok(Read { fate: None, newest }) };
         // The state lies between two looks at what was done: if they agree, it is what the last change has left.
-        let actions = setup.rest.actions(&of, 1).await?.actions;
+        let actions = setup.rest.actions(&of, 1).await?.rows;
         let Some(last) = actions.iter().find(|action| action.changes()) else { return Ok(Read { fate: None, newest }) };
         if last.raw.get() == newest.raw.get() {
             let Some(candidate) = candidate(setup, token.get(), word, &actions, after)? else {

@@ -4,15 +4,11 @@
 //! has an event that REST did not know of yet, and dropped if the same state came by another way.
 
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::time::Duration;
 
 use super::error::Stopped;
 use super::known::{Known, head};
 use super::{Candidate, Store};
 use crate::event::{Identity, Key, Origin};
-
-/// How often the fate of a repaired event is looked at.
-const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// What is known of an event that did not come by the stream.
 #[derive(Debug, Default)]
@@ -75,19 +71,10 @@ impl Repaired {
 }
 
 impl Store {
-    /// As [`Store::accept`], and returns when all of them are durable or dropped.
+    /// As [`Store::accept`], and returns what became of each when that is durable.
     pub(crate) async fn accept_repaired(&self, events: Vec<Candidate>) -> Result<Vec<Fate>, Stopped> {
         let repaired: Vec<_> = events.iter().filter_map(|event| event.repaired.clone()).collect();
-        self.accept(events).await?;
-        loop {
-            let fates: Option<Vec<Fate>> = repaired.iter().map(|repaired| repaired.fate()).collect();
-            if let Some(fates) = fates {
-                return Ok(fates);
-            }
-            if self.commands.is_closed() {
-                return Err(Stopped);
-            }
-            tokio::time::sleep(LOOK_EVERY).await;
-        }
+        self.observe(Vec::new(), events).await?;
+        repaired.iter().map(|repaired| repaired.fate().ok_or(Stopped)).collect()
     }
 }

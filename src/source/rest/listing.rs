@@ -16,33 +16,43 @@ pub(crate) struct Listing<T> {
     pub(crate) is_last: bool,
 }
 
+impl Listing<Box<RawValue>> {
+    /// The rows as actions.
+    pub(super) fn read(self) -> Result<Listing<Action>, RestError> {
+        let rows = self.rows.into_iter().map(Action::read).collect::<Result<_, _>>()?;
+        Ok(Listing { rows, total: self.total, is_last: self.is_last })
+    }
+}
+
 impl Rest {
     /// Rows of a full page.
     pub(crate) const PAGE_SIZE: usize = PAGE_SIZE;
 
     /// The tokens of a package as written, burned ones included, by their ids; pages count from 1.
     pub(crate) async fn tokens(&self, package: &str, page: u64) -> Result<Listing<Box<RawValue>>, RestError> {
-        self.listing(&["contract-packages", package, "nft-tokens"], "token_id", page).await
+        self.listing(&["contract-packages", package, "nft-tokens"], ("token_id", "ASC"), page).await
     }
 
     /// What was done with the tokens of a package, the oldest first; pages count from 1.
     pub(crate) async fn history(&self, package: &str, page: u64) -> Result<Listing<Action>, RestError> {
         let path = ["contract-packages", package, "nft-token-actions"];
-        let Listing { rows, total, is_last } = self.listing(&path, "timestamp", page).await?;
-        let rows = rows.into_iter().map(Action::read).collect::<Result<_, _>>()?;
-        Ok(Listing { rows, total, is_last })
+        self.listing(&path, ("timestamp", "ASC"), page).await?.read()
     }
 
-    async fn listing(&self, path: &[&str], order: &str, page: u64) -> Result<Listing<Box<RawValue>>, RestError> {
+    pub(super) async fn listing(
+        &self,
+        path: &[&str],
+        (order, direction): (&str, &str),
+        page: u64,
+    ) -> Result<Listing<Box<RawValue>>, RestError> {
         let query = [
             ("page", page.to_string()),
             ("page_size", PAGE_SIZE.to_string()),
             ("order_by", order.to_owned()),
-            ("order_direction", "ASC".to_owned()),
+            ("order_direction", direction.to_owned()),
         ];
         let found: Page<Box<RawValue>> = self.fetch_at(path, &query).await?;
-        let is_last = found.page_count.map_or(found.data.len() < PAGE_SIZE, |pages| page >= pages);
-        let is_last = is_last || found.data.is_empty();
+        let is_last = found.is_last(page);
         Ok(Listing { rows: found.data, total: found.item_count, is_last })
     }
 }

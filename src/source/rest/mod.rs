@@ -90,6 +90,14 @@ struct Page<T> {
     page_count: Option<u64>,
 }
 
+impl<T> Page<T> {
+    /// Whether none comes after it, `page` being its number. Beyond the last page there is nothing, whatever the
+    /// counter says.
+    fn is_last(&self, page: u64) -> bool {
+        self.data.is_empty() || self.page_count.map_or(self.data.len() < PAGE_SIZE, |pages| page >= pages)
+    }
+}
+
 impl Rest {
     /// Everything that can be wrong in the configuration is found here; nothing is asked yet. It asks with the least
     /// urgency: see [`Self::at`].

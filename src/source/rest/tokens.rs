@@ -5,7 +5,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::{PAGE_SIZE, Page, Rest, RestError, answer};
+use super::{Listing, Rest, RestError, answer};
 
 /// Whose actions are asked for; hashes without prefix.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,16 +51,9 @@ struct Single {
     data: Box<RawValue>,
 }
 
-/// A page of actions, and whether there are more.
-#[derive(Clone, Debug)]
-pub(crate) struct Actions {
-    pub(crate) actions: Vec<Action>,
-    pub(crate) is_last: bool,
-}
-
 impl Rest {
     /// One page of actions, the newest first; pages count from 1, and shift when something is done meanwhile.
-    pub(crate) async fn actions(&self, of: &ActionsOf, page: u64) -> Result<Actions, RestError> {
+    pub(crate) async fn actions(&self, of: &ActionsOf, page: u64) -> Result<Listing<Action>, RestError> {
         let path = match of {
             ActionsOf::Package(package) => vec!["contract-packages", package, "nft-token-actions"],
             ActionsOf::Owner(owner) => vec!["accounts", owner, "nft-token-actions"],
@@ -68,19 +61,7 @@ impl Rest {
                 vec!["contract-packages", package, "nft-tokens", id, "nft-token-actions"]
             }
         };
-        let query = [
-            ("page", page.to_string()),
-            ("page_size", PAGE_SIZE.to_string()),
-            ("order_by", "timestamp".to_owned()),
-            ("order_direction", "DESC".to_owned()),
-        ];
-        let found: Page<Box<RawValue>> = self.fetch_at(&path, &query).await?;
-        let is_last = match found.page_count {
-            Some(pages) => page >= pages,
-            None => found.data.len() < PAGE_SIZE,
-        };
-        let is_last = is_last || found.data.is_empty();
-        Ok(Actions { actions: found.data.into_iter().map(Action::read).collect::<Result<_, _>>()?, is_last })
+        self.listing(&path, ("timestamp", "DESC"), page).await?.read()
     }
 
     /// A token as it is now, as written; `None` if there is no such token.

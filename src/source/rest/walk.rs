@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use super::{Ownership, Ownerships, PAGE_SIZE, Rest, RestError};
+use super::{Ownership, Ownerships, Rest, RestError};
 
 /// What a walk brought.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,16 +35,11 @@ impl Rest {
         let mut counted = None;
         for page in 1_u64.. {
             let found = self.ownership_page(whose, page).await?;
-            let is_last = match found.page_count {
-                Some(pages) => page >= pages,
-                None => found.data.len() < PAGE_SIZE,
-            };
-            // Beyond the last page there is nothing, whatever the counter says.
-            let is_empty = found.data.is_empty();
+            let is_last = found.is_last(page);
             counted = found.item_count.or(counted);
             rows.extend(found.data.into_iter().map(|row| (key(&row), row)));
             note(rows.len(), counted);
-            if is_last || is_empty {
+            if is_last {
                 break;
             }
         }

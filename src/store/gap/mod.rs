@@ -172,6 +172,11 @@ impl Store {
         changed.await.map_err(|_| Stopped)
     }
 
+    /// All gaps, oldest first.
+    pub(crate) async fn gaps(&self) -> Result<Vec<Gap>, Stopped> {
+        self.reader.read(read_all).await
+    }
+
     /// What an earlier run has left. Blocks for a moment.
     pub(crate) fn hearing(&self) -> Result<Heard, OpenError> {
         let connection = schema::open_reader(&self.surveys.directory)?;
