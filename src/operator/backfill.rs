@@ -8,12 +8,13 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::filling::Filling;
 use super::jobs::{Refusal, Work};
 use super::pace::Pace;
 use crate::backoff::Backoff;
+use crate::budget::Purpose;
 use crate::config::SinkName;
 use crate::delivery::Controls;
 use crate::metrics::Metrics;
@@ -25,6 +26,8 @@ use crate::store::{Counts, Job, JobState, Step, Stopped};
 const RETRY: Backoff = Backoff { first: Duration::from_secs(5), cap: Duration::from_secs(300) };
 /// A sink with so many deliveries pending gets no more until it has caught up.
 const PENDING_MAX: u64 = 2_048;
+/// Between two looks at what a page waits for.
+const TELL_EVERY: Duration = Duration::from_secs(1);
 /// How long a forecast may wait for its turn and its answer.
 const FORECAST_MAX: Duration = Duration::from_secs(15);
 
@@ -100,11 +103,13 @@ impl Work {
                 job = job.ended(JobState::Cancelled, self.start.clock.now());
                 return self.hand_over(Step::note(job)).await;
             }
+            let rows = pace.rows(job.counts.done, Instant::now());
             let page = tokio::select! {
                 biased;
                 () = self.drain.cancelled() => return Ok(None),
                 () = self.cancel.cancelled() => continue,
-                page = filling.page(&job, pace.rows(job.counts.done, Instant::now())) => page,
+                page = filling.page(&job, rows) => page,
+                () = self.tell_waits(job.clone()) => continue,
             };
             let page = match page {
                 Ok(page) => page,
@@ -121,6 +126,18 @@ impl Work {
             self.idle(pace.next(job.counts.done)).await;
         }
         Ok(Some(job))
+    }
+
+    /// Shows what a page waits for, for as long as that is so.
+    async fn tell_waits(&self, mut job: Job) {
+        loop {
+            sleep(TELL_EVERY).await;
+            let trouble = self.start.means.metrics.rest.hindrance(Purpose::Backfill);
+            if trouble != job.trouble {
+                job.trouble = trouble;
+                self.board.show(job.clone());
+            }
+        }
     }
 
     /// Shows what the matter is, and waits before the next try.

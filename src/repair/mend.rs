@@ -18,7 +18,7 @@ use super::found::{Found, PAGES_MAX};
 use super::rounds::{self, Due, Look, MEANWHILE_EVERY, Round};
 use super::scope::Scope;
 use super::token::{self, Key, Listed, Mark};
-use super::{Setup, Trouble, Wanted, message};
+use super::{Setup, Trouble, Wanted, message, waiting};
 use crate::backoff::Backoff;
 use crate::clock::Timestamp;
 use crate::event::Stream;
@@ -116,7 +116,8 @@ impl Mender {
 
     async fn mend(&self, round: &Round, stream: &str, standing: &mut Standing) -> Result<(), Stopped> {
         let (began, mut found) = (Instant::now(), Found::default());
-        match self.round(round, stream, &mut standing.marks, &mut found).await {
+        let work = self.round(round, stream, &mut standing.marks, &mut found);
+        match waiting::noting(&self.setup, round, work).await {
             Ok(()) => {
                 let pause = if round.is_meanwhile() {
                     MEANWHILE_EVERY

@@ -16,6 +16,7 @@ mod present;
 mod rounds;
 mod scope;
 mod token;
+mod waiting;
 mod watch;
 
 use std::sync::Arc;

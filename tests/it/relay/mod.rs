@@ -24,6 +24,7 @@ mod ownership;
 mod real;
 mod reload;
 mod repair;
+mod sick;
 mod start;
 mod stop;
 pub(crate) mod store;
