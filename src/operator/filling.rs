@@ -14,29 +14,32 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use tokio::task::spawn_blocking;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::backfill::{Trouble, nothing};
 use super::jobs::Work;
 use crate::config::SinkName;
-use crate::event::Stream;
-use crate::repair::{Present, Told};
+use crate::event::{Identity, Stream};
+use crate::lifecycle::kill_point;
+use crate::repair::{Past, Present, Told};
 use crate::source::rest::Rest;
-use crate::store::{Candidate, Counts, Fate, Job, JobPage, Order, Repaired, SinkId, Stored, Survey};
+use crate::store::{Candidate, Counts, Fate, Job, JobPage, Knowledge, Order, Repaired, SinkId, Stored, Survey};
 
 /// Reads of a token of which REST is behind, with a pause in between.
 const READS_MAX: u32 = 5;
 const PAUSE: Duration = Duration::from_secs(2);
 /// Events handed to the store at once.
 const EVENTS_MAX: usize = 64;
+/// What the stream has told for longer than this, REST knows.
+const LAG_MAX: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// A page as it was fetched.
 struct Fetched {
     number: u64,
     rows: Vec<Option<Told>>,
-    /// The newest event when it was asked for.
-    after: u64,
+    /// What REST must know of, and the newest event when it was asked for.
+    known: Moments,
     is_last: bool,
 }
 
@@ -49,6 +52,14 @@ pub(super) struct Filling<'w> {
     /// Kept, since opening it takes a moment.
     survey: Arc<Mutex<Option<Survey>>>,
     fetched: Option<Fetched>,
+    past: Past,
+}
+
+/// Numbers of events.
+#[derive(Clone, Copy)]
+struct Moments {
+    after: u64,
+    began: u64,
 }
 
 /// What became of the rows of a page.
@@ -64,7 +75,15 @@ impl<'w> Filling<'w> {
     pub(super) fn new(work: &'w Work, job: &Job) -> Option<Self> {
         let Order::Backfill { sink, contract_package, history, .. } = &job.order else { return None };
         let (sink, package) = (SinkName(sink.as_str().into()), contract_package.clone());
-        Some(Self { work, sink, package, history: *history, survey: Arc::default(), fetched: None })
+        Some(Self {
+            work,
+            sink,
+            package,
+            history: *history,
+            survey: Arc::default(),
+            fetched: None,
+            past: Past::default(),
+        })
     }
 
     fn present(&self) -> &Present {
@@ -87,26 +106,33 @@ impl<'w> Filling<'w> {
         if self.fetched.as_ref().is_none_or(|fetched| fetched.number != number) {
             self.fetched = Some(self.fetch(number).await?);
         }
-        let Some(Fetched { rows, after, is_last, .. }) = &self.fetched else { return Ok(JobPage::default()) };
+        let Some(Fetched { rows, known, is_last, .. }) = &self.fetched else { return Ok(JobPage::default()) };
         let offset = usize::try_from(at % size).unwrap_or_default();
         let rows_now: Vec<Option<Told>> = rows.iter().skip(offset).take(max).cloned().collect();
         let is_whole = offset + rows_now.len() >= rows.len();
-        let (after, is_last) = (*after, is_whole && *is_last);
+        let (known, is_last) = (*known, is_whole && *is_last);
         let looked_at = if is_whole && !is_last { number * size } else { at + rows_now.len() as u64 };
-        let Sorted { stored, counts } = self.sort(rows_now, after).await?;
+        let Sorted { stored, counts } = self.sort(rows_now, known).await?;
         Ok(JobPage::of_stored(stored, counts, looked_at, is_last))
     }
 
-    async fn fetch(&self, number: u64) -> Result<Fetched, Trouble> {
-        let after = self.look(|survey| Ok(survey.newest()?)).await?;
+    async fn fetch(&mut self, number: u64) -> Result<Fetched, Trouble> {
+        let known = self.moments();
         let page = self.present().page(&self.package, self.history, number).await?;
         if number == 1 && page.rows.is_empty() {
             return Err(Trouble::Final(anyhow!(nothing(&self.package))));
         }
-        Ok(Fetched { number, rows: page.rows, after, is_last: page.is_last })
+        Ok(Fetched { number, rows: page.rows, known, is_last: page.is_last })
     }
 
-    async fn sort(&self, rows: Vec<Option<Told>>, after: u64) -> Result<Sorted, Trouble> {
+    /// What was accepted by now, and what REST must know of.
+    fn moments(&mut self) -> Moments {
+        let (now, began) = (Instant::now(), self.work.start.store.newest());
+        self.past.note(now, began, LAG_MAX);
+        Moments { after: self.past.before(now, LAG_MAX), began }
+    }
+
+    async fn sort(&mut self, rows: Vec<Option<Told>>, known: Moments) -> Result<Sorted, Trouble> {
         let seen = rows.len() as u64;
         let told: Vec<Told> = rows.into_iter().flatten().collect();
         let mut sorted = Sorted { counts: Counts { seen, ..Counts::default() }, ..Sorted::default() };
@@ -115,7 +141,7 @@ impl<'w> Filling<'w> {
         for (told, stored) in self.with_stored(told).await? {
             match stored.filter(|stored| self.tells_the_same(&told, stored)) {
                 Some(stored) => sorted.stored.push(stored),
-                None => fresh.push((Repaired::new(Vec::new(), vec![told.identity.base], after), told)),
+                None => fresh.push((known.repaired(vec![told.identity]), told)),
             }
         }
         let mut open = Vec::new();
@@ -147,6 +173,7 @@ impl<'w> Filling<'w> {
             sleep(LOOK_EVERY).await;
         }
         let fates = start.store.accept_repaired(candidates).await?;
+        kill_point("backfill-accepted");
         let accepted = fates.iter().filter(|fate| **fate == Fate::Accepted).count() as u64;
         sorted.counts.add(Counts { matched: accepted, done: accepted, ..Counts::default() });
         let open = offered.into_iter().zip(fates).filter(|(_, fate)| *fate != Fate::Accepted);
@@ -154,7 +181,7 @@ impl<'w> Filling<'w> {
     }
 
     /// Tokens of which the stream has told something: they are read alone until REST knows it.
-    async fn settle(&self, mut open: Vec<Told>, sorted: &mut Sorted) -> Result<(), Trouble> {
+    async fn settle(&mut self, mut open: Vec<Told>, sorted: &mut Sorted) -> Result<(), Trouble> {
         for read in 0..READS_MAX {
             if open.is_empty() {
                 return Ok(());
@@ -168,18 +195,22 @@ impl<'w> Filling<'w> {
             }
             open = still_open;
         }
-        for (_, stored) in self.with_stored(open).await? {
+        let mut rest = Vec::new();
+        for (told, stored) in self.with_stored(open).await? {
             match stored {
                 Some(stored) => sorted.stored.push(stored),
-                None => sorted.left(1),
+                // What was told last is no longer kept, so it is older than what REST says.
+                None => rest.push((Repaired::default(), told)),
             }
         }
+        let left = self.accept(rest, sorted).await?;
+        sorted.left(left.len() as u64);
         Ok(())
     }
 
     /// Reads a token alone; it comes back if REST is still behind.
-    async fn read(&self, told: Told, sorted: &mut Sorted) -> Result<Option<Told>, Trouble> {
-        let after = self.look(|survey| Ok(survey.newest()?)).await?;
+    async fn read(&mut self, told: Told, sorted: &mut Sorted) -> Result<Option<Told>, Trouble> {
+        let known = self.moments();
         let Some(exactly) = self.present().exactly(&self.package, &told.token_id).await? else {
             sorted.counts.add(Counts { matched: 1, gone: 1, ..Counts::default() });
             return Ok(None);
@@ -189,7 +220,7 @@ impl<'w> Filling<'w> {
             sorted.stored.push(stored);
             return Ok(None);
         }
-        let fresh = vec![(Repaired::new(Vec::new(), exactly.knows, after), now)];
+        let fresh = vec![(known.repaired(exactly.states), now)];
         Ok(self.accept(fresh, sorted).await?.pop())
     }
 
@@ -246,6 +277,14 @@ fn with_stored(
         (told, stored)
     };
     Ok(told.into_iter().map(newest).collect())
+}
+
+impl Moments {
+    /// What goes to the store with a state that REST tells.
+    fn repaired(self, states: Vec<Identity>) -> Repaired {
+        let Self { after, began } = self;
+        Repaired::new(Knowledge { same: Vec::new(), states, after, began })
+    }
 }
 
 impl Sorted {

@@ -12,6 +12,7 @@ mod found;
 mod hearing;
 mod mend;
 mod message;
+mod past;
 mod present;
 mod rounds;
 mod scope;
@@ -32,6 +33,7 @@ use crate::notices::Notices;
 use crate::source::rest::{Rest, RestError};
 use crate::store::{Stopped, Store};
 use mend::Mender;
+pub(crate) use past::Past;
 pub(crate) use present::{Present, Told};
 
 /// What both tasks work with.

@@ -35,8 +35,8 @@ pub(crate) struct Told {
 #[derive(Clone, Debug)]
 pub(crate) struct Exactly {
     pub(crate) told: Told,
-    /// The base keys of what REST knows to have happened to it, its present state included.
-    pub(crate) knows: Vec<Key>,
+    /// Its present state, as it would be told for each deploy that REST lists for it, and without one.
+    pub(crate) states: Vec<Identity>,
 }
 
 /// The data of a message, as written.
@@ -76,9 +76,8 @@ impl Present {
         let actions = self.rest.actions(&of, 1).await?.rows;
         let Some(token) = self.rest.token(package, id).await? else { return Ok(None) };
         let deploys = actions.iter().map(|action| action.deploy_hash.as_deref());
-        let known = deploys.chain([None]).filter_map(|deploy| self.identity(token.get(), deploy));
-        let knows = known.map(|identity| identity.base).collect();
-        Ok(self.token(token.get()).map(|told| Exactly { told, knows }))
+        let states = deploys.chain([None]).filter_map(|deploy| self.identity(token.get(), deploy)).collect();
+        Ok(self.token(token.get()).map(|told| Exactly { told, states }))
     }
 
     /// What counts of the token that a message of `nft-tokens` is about; of one that is [`Told`] the base key of its

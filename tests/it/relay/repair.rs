@@ -117,8 +117,9 @@ pub(super) fn check_token(id: &str, events: &[Value], states: &[Value]) {
     for event in events {
         let (state, deploy) = (what_counts(&event["message"]["data"]), event["deploy_hash"].clone());
         // By another deploy it is another event, though it may have come back to the same state.
-        let is_same = state == last.0 && (deploy == last.1 || last.1.is_null());
-        let is_again = event["origin"] == "repair" && event["action"] != "created" && is_same;
+        let is_backfill = event["origin"] == "backfill";
+        let is_same = state == last.0 && (deploy == last.1 || last.1.is_null() || is_backfill);
+        let is_again = event["origin"] != "stream" && event["action"] != "created" && is_same;
         assert!(!is_again, "{id}: what had arrived came back: {event}");
         let ahead = states[at..].iter().position(|known| *known == state);
         at += ahead.unwrap_or_else(|| panic!("{id}: back to an older state: {event}"));
