@@ -25,7 +25,8 @@ type Destination = (SinkId, Arc<[Arc<str>]>);
 pub(crate) struct Knowledge {
     /// Events that say the same: if one of them was accepted, this one is not needed, unless the state has come back.
     pub(crate) same: Vec<Identity>,
-    /// The present state, as it would be told for each deploy that REST lists for the token, and without one.
+    /// The present state, in all ways in which it would be told: for each deploy that REST lists for the token, and
+    /// without one.
     pub(crate) states: Vec<Identity>,
     /// REST may not know yet what was accepted later than this.
     pub(crate) after: u64,
@@ -96,11 +97,14 @@ impl Repaired {
         let Some(lane) = identity.lane else { return Ruling::Take };
         let last = known.last(lane);
         let is_told = !self.is_backfill && (known.has(identity) || knowledge.same.iter().any(|same| known.has(same)));
+        // A state that nobody was told yet is not what REST still tells for want of the last one.
+        let is_new = self.is_backfill && !knowledge.states.iter().any(|state| known.has(state));
+        let after = if is_new { knowledge.began } else { knowledge.after };
         let ruling = match last {
             None if is_told => Ruling::Refuse(Fate::Known),
             None => Ruling::Take,
             Some(last) if is_told => knowledge.rule_told(&last, known, epochs),
-            Some(last) if knowledge.is_behind(&last) => Ruling::Refuse(Fate::Behind),
+            Some(last) if knowledge.is_behind(&last, after) => Ruling::Refuse(Fate::Behind),
             Some(_) => Ruling::Take,
         };
         if self.is_backfill || matches!(ruling, Ruling::Refuse(_)) {
@@ -116,11 +120,11 @@ impl Knowledge {
         self.states.iter().any(|state| head(&state.base) == base)
     }
 
-    /// Whether the lane was told what REST did not know.
-    fn is_behind(&self, last: &Last) -> bool {
+    /// Whether the lane was told what REST did not know, which may not know of anything later than `after`.
+    fn is_behind(&self, last: &Last, after: u64) -> bool {
         let knows_last = last.deploy == 0 || self.knows(last.deploy);
-        // An event without a deploy that came since the gap began tells a state that REST may lag.
-        let is_overtaken = last.deploy != last.base && last.seq > self.after && !self.knows(last.base);
+        // An event without a deploy tells a state that REST may lag.
+        let is_overtaken = last.deploy != last.base && last.seq > after && !self.knows(last.base);
         !knows_last || is_overtaken
     }
 
@@ -137,7 +141,7 @@ impl Knowledge {
     /// The state was told before. It is told again if the lane was told something else since, and REST knows of that:
     /// for long enough not to lag behind.
     fn rule_told(&self, last: &Last, known: &Known, epochs: &Epochs) -> Ruling {
-        if !known.tells_states() || self.is_last(last, epochs) || self.is_behind(last) {
+        if !known.tells_states() || self.is_last(last, epochs) || self.is_behind(last, self.after) {
             return Ruling::Refuse(Fate::Known);
         }
         if last.seq > self.after { Ruling::Refuse(Fate::Behind) } else { Ruling::TakeAgain }
@@ -295,5 +299,25 @@ mod tests {
         let sinks = all.history(3).unwrap().unwrap().deliveries.len();
         assert_eq!(sinks, 1, "the other sink");
         fixture.close().await;
+    }
+    #[tokio::test]
+    async fn a_backfill_is_behind_what_came_without_a_deploy_if_it_tells_what_was_told_before() {
+        // What the lane was told, what REST tells, and of which event it must know.
+        for (told, state, after, expected) in [
+            (&[(1, 7), (2, 0)][..], 1, 1, Fate::Behind),
+            (&[(1, 7), (2, 0)], 1, 2, Fate::Accepted),
+            // Missed by the stream: it is newer.
+            (&[(1, 7), (2, 0)], 3, 1, Fate::Accepted),
+        ] {
+            let directory = tempfile::tempdir().unwrap();
+            let fixture = open(directory.path());
+            live(&fixture, told).await;
+            let states = [0, 7].map(|deploy| self::told(&fixture.store, state, deploy, &[]).identity).to_vec();
+            let knowledge = Knowledge { states, after, began: 2, ..Knowledge::default() };
+            let repaired = Some(Arc::new(Repaired::new(knowledge).backfill()));
+            let candidate = Candidate { repaired, ..self::told(&fixture.store, state, 0, &["a"]) };
+            assert_eq!(fate(&fixture, candidate).await, expected, "{told:?} {state} {after}");
+            fixture.close().await;
+        }
     }
 }
