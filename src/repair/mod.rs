@@ -12,10 +12,12 @@ mod found;
 mod hearing;
 mod mend;
 mod message;
+mod past;
 mod present;
 mod rounds;
 mod scope;
 mod token;
+mod waiting;
 mod watch;
 
 use std::sync::Arc;
@@ -31,6 +33,7 @@ use crate::notices::Notices;
 use crate::source::rest::{Rest, RestError};
 use crate::store::{Stopped, Store};
 use mend::Mender;
+pub(crate) use past::Past;
 pub(crate) use present::{Present, Told};
 
 /// What both tasks work with.
