@@ -6,10 +6,6 @@ use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, ensure};
 
-/// What Kafka's own script starts a broker with: tests give it less, which costs it half of its speed.
-const JVM_OPTIONS: &str = "-Xmx1G -Xms1G -server -XX:+UseG1GC -XX:MaxGCPauseMillis=20 \
-                           -XX:InitiatingHeapOccupancyPercent=35 -XX:+ExplicitGCInvokesConcurrent";
-
 /// A broker that runs until this is dropped.
 pub(crate) struct Broker {
     said: String,
@@ -20,9 +16,7 @@ impl Broker {
     /// Waits until it is ready. Fails if it is not installed; the script says why on standard error.
     pub(crate) fn start(name: &str) -> anyhow::Result<Self> {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/servers").join(name);
-        let mut script = Command::new(path);
-        script.env("KAFKA_JVM_OPTIONS", JVM_OPTIONS).stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut script = script.spawn()?;
+        let mut script = Command::new(path).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         let mut lines = BufReader::new(script.stdout.take().context("its output is piped")?).lines();
         let mut broker = Self { said: String::new(), script };
         let is_ready = loop {
