@@ -184,9 +184,7 @@ impl Mender {
                 continue;
             };
             let recheck = (*look == Look::First).then(|| self.recheck(to));
-            let note = found.note(scope, recheck);
-            let state = if note.is_some() { GapState::Partial } else { GapState::Repaired };
-            self.close(gap, (state, note), returned, recheck).await?;
+            self.close(gap, found.outcome(gap, scope, recheck), returned, recheck).await?;
         }
         Ok(())
     }
@@ -243,6 +241,11 @@ impl Mender {
     }
 
     async fn mend_actions(&self, round: &Round, mut actions: Vec<Action>, found: &mut Found) -> Result<(), Trouble> {
+        if self.wanted.borrow().has_session {
+            let keys: HashSet<Key> = actions.iter().map(Action::key).collect();
+            let told = self.told(Stream::NftTokenActions, keys.into_iter().collect()).await;
+            self.note_brought(round, &told, found);
+        }
         actions.sort_by(|a, b| a.timestamp.cmp(&b.timestamp));
         let wanted = |action: &Action| {
             let body = message::of_action(action);
@@ -268,7 +271,8 @@ impl Mender {
         found: &mut Found,
     ) -> Result<(), Trouble> {
         let listed = token::listed(actions);
-        let told = self.told(listed.keys().cloned().collect()).await;
+        let told = self.told(Stream::NftTokens, listed.keys().cloned().collect()).await;
+        self.note_brought(round, &told, found);
         // What was accepted later than this REST may not know yet.
         let after = self.past.before(Instant::now(), self.wanted.borrow().config.recheck);
         let ground = Ground { round, since: round.since(), after, told };
@@ -321,10 +325,17 @@ impl Mender {
         Ok(behind)
     }
 
+    /// What a persistent session has brought counts; without one a clock that is wrong could look like that.
+    fn note_brought(&self, round: &Round, told: &HashMap<Key, ToldOf>, found: &mut Found) {
+        if self.wanted.borrow().has_session {
+            found.note_brought(round, told.values().flat_map(|told| &told.sent));
+        }
+    }
+
     /// What the relay's events tell of these tokens; nothing if the store cannot be read.
-    async fn told(&self, keys: Vec<Key>) -> HashMap<Key, ToldOf> {
+    async fn told(&self, stream: Stream, keys: Vec<Key>) -> HashMap<Key, ToldOf> {
         let store = self.setup.store.clone();
-        let look = move || store.told_of(&keys).map(|told| keys.into_iter().zip(told).collect());
+        let look = move || store.told_of(stream, &keys).map(|told| keys.into_iter().zip(told).collect());
         match tokio::task::spawn_blocking(look).await {
             Ok(Ok(told)) => told,
             _ => HashMap::new(),
@@ -333,6 +344,11 @@ impl Mender {
 }
 
 impl Action {
+    /// The token that it is about.
+    pub(super) fn key(&self) -> Key {
+        (self.contract_package_hash.clone(), self.token_id.clone())
+    }
+
     /// Whether it changes the token.
     pub(super) fn changes(&self) -> bool {
         CHANGES.contains(&self.nft_action_id)

@@ -52,6 +52,8 @@ pub(crate) struct Setup {
 pub(crate) struct Wanted {
     pub(crate) config: RepairConfig,
     pub(crate) routes: Vec<RouteConfig>,
+    /// Whether CSPR.cloud is asked to keep what it cannot send.
+    pub(crate) has_session: bool,
 }
 
 /// Why a repair did not come to its end.

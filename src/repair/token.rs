@@ -50,7 +50,7 @@ pub(super) struct Read {
 pub(super) fn listed(actions: Vec<Action>) -> BTreeMap<Key, Listed> {
     let mut by_token: BTreeMap<Key, Vec<Action>> = BTreeMap::new();
     for action in actions.into_iter().filter(Action::changes) {
-        by_token.entry((action.contract_package_hash.clone(), action.token_id.clone())).or_default().push(action);
+        by_token.entry(action.key()).or_default().push(action);
     }
     by_token.into_iter().filter_map(|(key, actions)| Some((key, Listed::of(&actions)?))).collect()
 }

@@ -106,7 +106,7 @@ pub(crate) use change::{Attempt, Change, End, Held, Paused, PausedBy, Replay, Se
 pub(crate) use claimed::{Claimed, Page};
 pub(crate) use error::{OpenError, Stopped};
 pub(crate) use gap::{Gap, GapCause, GapChange, GapState, Heard, gaps};
-pub(crate) use history::{Body, Events, History, Token, ToldOf, events};
+pub(crate) use history::{Body, Events, History, Sent, Token, ToldOf, events};
 pub(crate) use input::{Candidate, Quarantined, Settings};
 pub(crate) use inspect::{Inspection, Known, inspect};
 pub(crate) use job::{

@@ -26,6 +26,7 @@ mod real;
 mod reload;
 mod repair;
 mod resumed;
+mod session;
 mod sick;
 mod start;
 mod stop;
