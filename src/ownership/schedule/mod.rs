@@ -42,6 +42,11 @@ impl Pending {
         (Arc::clone(&self.due.package), Arc::clone(&self.due.owner))
     }
 
+    /// The same with marks that came since.
+    pub(super) fn joined(self, due: Due, marks: u32) -> Self {
+        Self { due, marks: self.marks.saturating_add(marks), ..self }
+    }
+
     /// The same after a look.
     pub(super) fn with(self, due: Due) -> Self {
         Self { due, is_alone: false, ..self }

@@ -160,12 +160,22 @@ impl Worker {
         while self.asks < ASKS_MAX {
             let Some(pending) = self.schedule.take_ripe(now) else { break };
             self.asks += 1;
+            let pending = self.begin(pending);
             self.jobs.push(self.ask(pending));
         }
         if let Some((package, walk, held)) = self.schedule.take_walk(now) {
             tracing::debug!(package = &*package, dues = held.len(), "all owners of a package are looked through");
+            let held: Vec<Pending> = held.into_iter().map(|pending| self.begin(pending)).collect();
             self.jobs.push(self.walk(&package));
             self.walking = Some(Walking { package, walk, held, asked: HashSet::new() });
+        }
+    }
+
+    /// Takes account of what was marked since the owner was told of.
+    fn begin(&self, pending: Pending) -> Pending {
+        match self.setup.store.begin_asking(&pending.due) {
+            Some((due, marks)) => pending.joined(due, marks),
+            None => pending,
         }
     }
 

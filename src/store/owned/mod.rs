@@ -6,10 +6,12 @@
 //!
 //! # Invariants
 //! 1. A mark is written in the transaction that accepts the event that it comes from, if a route wants that event, and
-//!    in any case before anything that came later on the same connection.
+//!    in any case before anything that came later on the same connection; unless its owner is due already and the
+//!    question has not begun, which then is about this mark as well. After a crash such a due has its first cause.
 //! 2. A holding changes in the transaction that accepts the event about it; so whatever crashes, each change is told
 //!    once. Only one task observes, and it waits for each commit.
-//! 3. A due goes only if it was not marked again since it was taken: each mark has a number of its own, which rises.
+//! 3. A due goes only if it was not marked again since its question began: from then on each mark has a number of its
+//!    own, which rises. What began first is decided under one lock ([`inbox`]).
 //! 4. An owner without tokens has no row. The revision of an event is above the number of every event before it, so
 //!    it rises with each event about one owner though rows go and come again.
 //!
@@ -143,6 +145,9 @@ impl Owned {
     pub(super) fn write(&mut self, connection: &Connection, plan: &Plan) -> rusqlite::Result<()> {
         self.written.clear();
         for mark in &plan.marks {
+            if self.inbox.join(mark) {
+                continue;
+            }
             let (package, owner) = (Arc::clone(&mark.package), Arc::clone(&mark.owner));
             self.put(connection, Due { package, owner, number: 0, looks: 0, cause: Some(Arc::clone(&mark.cause)) })?;
         }
@@ -160,8 +165,11 @@ impl Owned {
                 self.put(connection, Due { package, owner, number: 0, looks: 0, cause: None })
             }
             Observed::Missed { .. } => Ok(()),
-            Observed::Walked { package, dues_to } => rows::walked(connection, package, *dues_to),
-            Observed::Unwatched { package } => rows::remove_dues(connection, package, u64::MAX),
+            Observed::Walked { package, dues_to } => {
+                self.remove_dues(connection, package, *dues_to)?;
+                rows::walked(connection, package)
+            }
+            Observed::Unwatched { package } => self.remove_dues(connection, package, u64::MAX),
         }
     }
 
@@ -171,6 +179,15 @@ impl Owned {
         rows::put_due(connection, &due)?;
         self.written.push(due);
         Ok(())
+    }
+
+    fn remove_dues(&self, connection: &Connection, package: &str, to: u64) -> rusqlite::Result<()> {
+        if to == 0 {
+            return Ok(());
+        }
+        // Before the rows go: a mark must not join a due that has none.
+        self.inbox.forget(package, to);
+        rows::remove_dues(connection, package, to)
     }
 
     /// What was written is durable.
@@ -194,10 +211,16 @@ impl Store {
         durable.await.map_err(|_| Stopped)
     }
 
-    /// Marks that became durable since the last call, those of earlier runs first; waits until there is one.
-    /// Cancel-safe.
+    /// Dues that became durable since the last call, those of earlier runs first; waits until there is one. Marks of
+    /// owners who were told of and not [asked for](Self::begin_asking) since do not end the wait. Cancel-safe.
     pub(crate) async fn marked(&self) -> Marked {
         self.marks.take().await
+    }
+
+    /// To be called before an owner is asked for: marks from then on are about what the answer may not know. The due
+    /// with its newest cause and the number of marks that joined it since it was told of, if any could.
+    pub(crate) fn begin_asking(&self, due: &Due) -> Option<(Due, u32)> {
+        self.marks.begin(due)
     }
 
     /// What an owner was last seen to have.

@@ -202,11 +202,10 @@ pub(super) fn remove_dues(connection: &Connection, package: &str, to: u64) -> ru
     passed.into_iter().try_for_each(|due| remove_due(connection, &due))
 }
 
-pub(super) fn walked(connection: &Connection, package: &str, dues_to: u64) -> rusqlite::Result<()> {
+pub(super) fn walked(connection: &Connection, package: &str) -> rusqlite::Result<()> {
     let row = seal(Table::Collection, &[place(package)], package.as_bytes());
     let sql = "INSERT OR REPLACE INTO collection VALUES (?1, ?2)";
-    connection.prepare_cached(sql)?.execute(params![place(package), row])?;
-    if dues_to == 0 { Ok(()) } else { remove_dues(connection, package, dues_to) }
+    connection.prepare_cached(sql)?.execute(params![place(package), row]).map(drop)
 }
 
 /// A damaged row counts as one: a second baseline would swallow what has changed.

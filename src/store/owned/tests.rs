@@ -60,6 +60,8 @@ async fn an_answer_settles_nothing_that_was_marked_since() {
     let fixture = open(directory.path());
     fixture.store.accept_marking(Vec::new(), vec![mark("a", 1)]).await.unwrap();
     let (asked, _) = fixture.store.marked().await.dues.remove(0);
+    assert_eq!(fixture.store.begin_asking(&asked), Some((asked.clone(), 0)));
+    assert_eq!(fixture.store.begin_asking(&asked), None, "it has begun");
     fixture.store.accept_marking(Vec::new(), vec![mark("a", 2)]).await.unwrap();
     let late = [Observed::Again(Due { looks: 2, ..asked.clone() }), Observed::Settled(asked)];
     fixture.store.observe(late.to_vec(), Vec::new()).await.unwrap();
@@ -77,6 +79,65 @@ async fn an_answer_settles_nothing_that_was_marked_since() {
     fixture.store.accept_marking(Vec::new(), vec![mark("z", 1)]).await.unwrap();
     assert_eq!(owners(&fixture).await, [("z".to_owned(), 0, 1)]);
     fixture.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn marks_of_who_waits_already_join_and_cost_no_row() {
+    let directory = tempfile::tempdir().unwrap();
+    let fixture = open(directory.path());
+    fixture.store.accept_marking(Vec::new(), vec![mark("a", 1), mark("b", 1)]).await.unwrap();
+    let dues = fixture.store.marked().await.dues;
+    for n in 2..=4 {
+        fixture.store.accept_marking(Vec::new(), vec![mark("a", n)]).await.unwrap();
+    }
+    fixture.store.accept_marking(Vec::new(), vec![mark("c", 5)]).await.unwrap();
+    assert_eq!(owners(&fixture).await, [("c".to_owned(), 0, 1)], "those who joined wake nobody");
+    let [(a, _), (b, _)] = <[_; 2]>::try_from(dues).unwrap();
+    assert_eq!(fixture.store.begin_asking(&a), Some((Due { cause: Some(cause(4)), ..a.clone() }, 3)));
+    fixture.store.observe(vec![Observed::Unwatched { package: "q".into() }], Vec::new()).await.unwrap();
+    assert_eq!(fixture.store.begin_asking(&b), Some((b, 0)), "another package was let go");
+    fixture.close().await;
+
+    let fixture = open(directory.path());
+    let causes: Vec<_> = fixture.store.marked().await.dues.into_iter().map(|(due, _)| due.cause).collect();
+    assert_eq!(causes, [Some(cause(1)), Some(cause(1)), Some(cause(5))], "the rows are those of the first marks");
+    fixture.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_mark_joins_a_due_whose_row_goes_or_that_has_looks_behind_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let fixture = open(directory.path());
+    fixture.store.accept_marking(Vec::new(), vec![mark("gone", 1), mark("asked", 1)]).await.unwrap();
+    let [(gone, _), (asked, _)] = <[_; 2]>::try_from(fixture.store.marked().await.dues).unwrap();
+    let walked = Observed::Walked { package: "p".into(), dues_to: gone.number };
+    fixture.store.observe(vec![walked, Observed::Again(Due { looks: 1, ..asked })], Vec::new()).await.unwrap();
+    fixture.store.accept_marking(Vec::new(), vec![mark("gone", 2)]).await.unwrap();
+    assert_eq!(owners(&fixture).await, [("gone".to_owned(), 0, 1)]);
+    fixture.close().await;
+
+    let fixture = open(directory.path());
+    assert_eq!(owners(&fixture).await, [("asked".to_owned(), 1, 1), ("gone".to_owned(), 0, 1)]);
+    fixture.store.accept_marking(Vec::new(), vec![mark("asked", 3)]).await.unwrap();
+    assert_eq!(owners(&fixture).await, [("asked".to_owned(), 0, 1)], "it is looked at twice more from now on");
+    fixture.close().await;
+}
+
+/// Whichever comes first: a mark is among those that the question is about, or it is written.
+#[test]
+fn a_mark_joins_before_the_question_begins_or_not_at_all() {
+    let due = Due { package: "p".into(), owner: "a".into(), number: 1, looks: 0, cause: Some(cause(1)) };
+    for _ in 0..2_000 {
+        let inbox = Inbox::default();
+        inbox.put(vec![due.clone()]);
+        let (question, has_joined) = std::thread::scope(|scope| {
+            let joining = scope.spawn(|| inbox.join(&mark("a", 2)));
+            let question = inbox.begin(&due).unwrap();
+            (question, joining.join().unwrap())
+        });
+        let expected = if has_joined { (2, Some(cause(2))) } else { (1, Some(cause(1))) };
+        assert_eq!((question.1, question.0.cause), expected);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -131,7 +192,7 @@ async fn a_damaged_row_counts_as_none() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_finds_no_place_in_memory_is_told_by_its_package() {
     let inbox = Inbox::default();
-    let dues = (1..=20_003).map(|number| Due {
+    let dues = (1..=50_003).map(|number| Due {
         package: "p".into(),
         owner: format!("o{number}").into(),
         number,
@@ -140,5 +201,5 @@ async fn what_finds_no_place_in_memory_is_told_by_its_package() {
     });
     inbox.put(dues.collect());
     let marked = inbox.take().await;
-    assert_eq!((marked.dues.len(), marked.packages.get("p")), (20_000, Some(&20_003)));
+    assert_eq!((marked.dues.len(), marked.packages.get("p")), (50_000, Some(&50_003)));
 }
