@@ -14,6 +14,7 @@ mod mend;
 mod message;
 mod past;
 mod present;
+mod recurred;
 mod rounds;
 mod scope;
 mod token;
@@ -35,8 +36,9 @@ use crate::store::{Stopped, Store};
 use mend::Mender;
 pub(crate) use past::Past;
 pub(crate) use present::{Present, Told};
+use recurred::Doubts;
 
-/// What both tasks work with.
+/// What the tasks work with.
 #[derive(Clone)]
 pub(crate) struct Setup {
     pub(crate) rest: Rest,
@@ -74,10 +76,10 @@ impl From<Stopped> for Trouble {
     }
 }
 
-/// The tasks that write gaps down and that repair them.
+/// The tasks that write gaps down, that repair them, and that look at states that may have come back.
 pub(crate) struct Repair {
     wanted: channel::Sender<Wanted>,
-    tasks: [Task; 2],
+    tasks: [Task; 3],
 }
 
 impl Repair {
@@ -85,9 +87,11 @@ impl Repair {
     pub(crate) fn start(setup: Setup, wanted: Wanted, lifecycle: &Lifecycle) -> anyhow::Result<Self> {
         let (sender, wanted) = channel::channel(wanted);
         let watching = watch::start(&setup, lifecycle)?;
+        let doubts = Doubts::new(&setup, wanted.clone());
+        let doubting = lifecycle.spawn("recurred", doubts.run(lifecycle.clone()));
         let mender = Mender::new(setup, wanted);
         let mending = lifecycle.spawn("repair", mender.run(lifecycle.clone()));
-        Ok(Self { wanted: sender, tasks: [watching, mending] })
+        Ok(Self { wanted: sender, tasks: [watching, mending, doubting] })
     }
 
     /// Takes up other settings, and other routes: they say whom there is to ask about.

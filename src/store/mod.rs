@@ -81,6 +81,7 @@ mod ranges;
 mod reader;
 mod rebuild;
 mod recent;
+mod recurred;
 mod repaired;
 mod room;
 mod roster;
@@ -156,6 +157,7 @@ pub(crate) struct Store {
     surveys: job::Surveys,
     marks: Arc<owned::Inbox>,
     epochs: epoch::Epochs,
+    recurred: Arc<recurred::Recurred>,
 }
 
 /// Who is served, and who is owed something and is not.
