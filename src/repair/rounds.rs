@@ -102,7 +102,8 @@ mod tests {
     use super::*;
     use crate::store::GapCause;
 
-    const CONFIG: RepairConfig = RepairConfig { settle: Duration::from_secs(5), recheck: Duration::from_secs(60) };
+    const CONFIG: RepairConfig =
+        RepairConfig { settle: Duration::from_secs(5), recheck: Duration::from_secs(60), audit: None };
 
     fn gap(number: u64, from_s: u64, to_s: Option<u64>, state: GapState, recheck_s: Option<u64>) -> Gap {
         Gap {

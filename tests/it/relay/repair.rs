@@ -14,20 +14,20 @@ use tokio::time::{Instant, sleep};
 use super::gaps::{TOKEN, command, running};
 use super::{BINARY, Process, Scene, until, within};
 
-const PACKAGE: &str = "5341882bae97a7368cdb007faa9f25735d2780d601114f82907fd83af2e9f508";
+pub(super) const PACKAGE: &str = "5341882bae97a7368cdb007faa9f25735d2780d601114f82907fd83af2e9f508";
 const WORLD: [&str; 4] = ["--seed", "5", "--count", "2400"];
 
-fn free_address() -> String {
+pub(super) fn free_address() -> String {
     format!("127.0.0.1:{}", TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port())
 }
 
-fn emulate(scene: &Scene, address: &str, more: &[&str]) -> Process {
+pub(super) fn emulate(scene: &Scene, address: &str, more: &[&str]) -> Process {
     let base = ["emulate", "--listen", address, "--now", "--ping-every", "1"];
     scene.spawn("emulator", Command::new(BINARY).args(base).args(more))
 }
 
 /// A relay's configuration beside that emulator, with these routes to its standard output.
-fn configure(scene: &Scene, name: &str, address: &str, routes: &str) -> PathBuf {
+pub(super) fn configure(scene: &Scene, name: &str, address: &str, routes: &str) -> PathBuf {
     let config = scene.path(&format!("{name}.yaml"));
     let text = format!(
         "source: {{ network: testnet, api_key: emulator-key, url: \"ws://{address}\", rest: {{ url: \"http://{address}\", \
@@ -47,7 +47,7 @@ fn what_counts(token: &Value) -> Value {
 }
 
 /// What a stream told of the package, each event once, in the order of their numbers.
-fn told(relays: &[Process], stream: &str) -> Vec<Value> {
+pub(super) fn told(relays: &[Process], stream: &str) -> Vec<Value> {
     let said: String = relays.iter().map(Process::said).collect();
     // A relay that was killed may have left half a line.
     let lines = said.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
@@ -57,7 +57,7 @@ fn told(relays: &[Process], stream: &str) -> Vec<Value> {
     events.into_values().collect()
 }
 
-fn by_token(events: Vec<Value>) -> BTreeMap<String, Vec<Value>> {
+pub(super) fn by_token(events: Vec<Value>) -> BTreeMap<String, Vec<Value>> {
     let mut tokens: BTreeMap<String, Vec<Value>> = BTreeMap::new();
     for event in events {
         tokens.entry(event["token_id"].as_str().unwrap().to_owned()).or_default().push(event);
@@ -80,7 +80,7 @@ async fn history(scene: &Scene, stream: &str) -> Vec<Value> {
 }
 
 /// Ends an emulator and takes its word.
-async fn tally(emulator: &mut Process) -> Value {
+pub(super) async fn tally(emulator: &mut Process) -> Value {
     emulator.terminate().await;
     emulator.ended().await;
     serde_json::from_str(emulator.said().lines().last().unwrap()).unwrap()
