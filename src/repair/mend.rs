@@ -14,7 +14,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
-use super::found::{Found, PAGES_MAX};
+use super::found::Found;
+use super::listing::Listing;
 use super::rounds::{self, Due, Look, MEANWHILE_EVERY, Round};
 use super::scope::Scope;
 use super::token::{self, Key, Listed, Mark};
@@ -24,7 +25,7 @@ use crate::clock::Timestamp;
 use crate::event::Stream;
 use crate::lifecycle::{Lifecycle, kill_point};
 use crate::notices::GapNotice;
-use crate::source::rest::{Action, ActionsOf, RestError};
+use crate::source::rest::{Action, RestError};
 use crate::store::{Candidate, Fate, Gap, GapChange, GapState, Repaired, Stopped, ToldOf};
 
 const LOOK_EVERY: Duration = Duration::from_secs(2);
@@ -158,7 +159,9 @@ impl Mender {
         if scope.is_empty() {
             return self.give_up(round, "no route names a package or an owner to ask about").await;
         }
-        let actions = self.walk(&scope, round.begin_ms().saturating_sub(MARGIN_MS), found).await?;
+        let since_ms = round.begin_ms().saturating_sub(MARGIN_MS);
+        let Listing { actions, is_cut } = Listing::read(&self.setup.rest, &scope, since_ms).await?;
+        found.too_many = is_cut;
         kill_point("repair-walked");
         match stream {
             Stream::NftTokens => self.mend_tokens(round, actions, marks, found).await?,
@@ -212,32 +215,6 @@ impl Mender {
     fn recheck(&self, to_ms: u64) -> Timestamp {
         let wait = u64::try_from(self.wanted.borrow().config.recheck.as_millis()).unwrap_or(u64::MAX);
         Timestamp(to_ms.saturating_add(wait).max(self.setup.clock.now().0))
-    }
-
-    /// All actions since then, as they are listed, each once.
-    async fn walk(&self, scope: &Scope, since_ms: u64, found: &mut Found) -> Result<Vec<Action>, RestError> {
-        let packages = scope.packages.iter().cloned().map(ActionsOf::Package);
-        let owners = scope.owners.iter().cloned().map(ActionsOf::Owner);
-        let mut actions = Vec::new();
-        for of in packages.chain(owners) {
-            found.too_many |= self.walk_one(&of, since_ms, &mut actions).await?;
-        }
-        // Pages shift, and one action may be about a named package and a named owner.
-        let mut met = HashSet::new();
-        actions.retain(|action| met.insert(action.raw.get().to_owned()));
-        Ok(actions)
-    }
-
-    async fn walk_one(&self, of: &ActionsOf, since_ms: u64, found: &mut Vec<Action>) -> Result<bool, RestError> {
-        for page in 1..=PAGES_MAX {
-            let listed = self.setup.rest.actions(of, page).await?;
-            let is_past = listed.rows.last().is_some_and(|action| action.is_before(since_ms));
-            found.extend(listed.rows.into_iter().filter(|action| !action.is_before(since_ms)));
-            if listed.is_last || is_past {
-                return Ok(false);
-            }
-        }
-        Ok(true)
     }
 
     async fn mend_actions(&self, round: &Round, mut actions: Vec<Action>, found: &mut Found) -> Result<(), Trouble> {
@@ -355,12 +332,12 @@ impl Action {
     }
 
     /// When it happened; a time that cannot be read counts as late.
-    fn at_ms(&self) -> u64 {
+    pub(super) fn at_ms(&self) -> u64 {
         let at = self.timestamp.parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_millisecond);
         at.map_or(u64::MAX, |at| u64::try_from(at).unwrap_or_default())
     }
 
-    fn is_before(&self, ms: u64) -> bool {
+    pub(super) fn is_before(&self, ms: u64) -> bool {
         self.at_ms() < ms
     }
 }

@@ -138,7 +138,7 @@ mod tests {
         let (store, clock, metrics, notices) =
             (fixture.store.clone(), Clock::default(), Metrics::new([]), Notices::default());
         let setup = Setup { rest, store: store.clone(), intake: intake.clone(), clock, metrics, notices };
-        let config = RepairConfig { settle: RECHECK, recheck: RECHECK };
+        let config = RepairConfig { settle: RECHECK, recheck: RECHECK, audit: None };
         let (_keep, wanted) = watch::channel(Wanted { config, routes: Vec::new(), has_session: false });
         let doubts = lifecycle.spawn("doubts", Doubts::new(&setup, wanted).run(lifecycle.clone()));
         // The truth of "late" is its last state; "back" has come back to its first.

@@ -102,7 +102,8 @@ pub(super) mod tests {
     use super::*;
     use crate::store::GapCause;
 
-    const CONFIG: RepairConfig = RepairConfig { settle: Duration::from_secs(5), recheck: Duration::from_secs(60) };
+    const CONFIG: RepairConfig =
+        RepairConfig { settle: Duration::from_secs(5), recheck: Duration::from_secs(60), audit: None };
 
     pub(in crate::repair) fn gap(
         number: u64,

@@ -4,6 +4,7 @@
 //! for a fixed time: [`until`] polls what can be observed, with a deadline.
 
 mod admin;
+mod audit;
 mod backfill;
 mod collections;
 mod disk;
