@@ -15,7 +15,7 @@ use crate::buses::{Bus, headers};
 use crate::source::message;
 
 const QUEUE: &str = "bench";
-/// As many as the relay has.
+/// More make it no faster.
 const UNCONFIRMED_MAX: usize = 1_000;
 
 pub(crate) struct Node {

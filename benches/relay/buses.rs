@@ -12,7 +12,8 @@ use crate::{Size, amqp, kafka};
 
 /// No measurement takes longer.
 const BOUND: Duration = Duration::from_secs(150);
-const POLL: Duration = Duration::from_millis(5);
+/// Each look costs the broker some requests.
+const POLL: Duration = Duration::from_millis(25);
 
 /// A broker's side of a measurement.
 pub(crate) trait Bus {

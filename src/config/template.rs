@@ -100,9 +100,10 @@ impl Template {
         self.fields().find(|field| field.is_chain_text())
     }
 
-    /// The whole text, if no field is in it.
+    /// The whole text, which may be empty, if no field is in it.
     pub fn literal(&self) -> Option<&str> {
         match self.0.as_slice() {
+            [] => Some(""),
             [TemplatePart::Text(text)] => Some(text),
             _ => None,
         }

@@ -124,6 +124,7 @@ fn refuse_weak(name: &str, value: &str, place: &Place<'_>, is_allowed: bool) -> 
         "enable.idempotence" if matches!(value, "false" | "f" | "0") => {
             "without idempotence the retries of the client repeat events and change their order"
         }
+        "partitioner" if value == "random" => "a random partition for each event leaves no order to a token's events",
         _ => return Some(()),
     };
     if is_allowed {

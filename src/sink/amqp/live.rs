@@ -1,19 +1,22 @@
 //! A connection that works, and its channels.
 //!
-//! Each delivery has a channel to itself while it is under way. So a return, a confirm or an error belongs to exactly
-//! that delivery, with no bookkeeping that could go wrong, and as many confirms are awaited at once as there are
-//! deliveries. (On a shared channel the library hands a returned message to whichever confirm it sees next.) Channels
-//! are used again; one that broke, or whose confirm never came, is closed.
+//! Most deliveries share a channel ([`Common`]), which is made when it is needed, and made anew when a delivery on it
+//! did not end with a confirmation. What may break a channel has one to itself while it is under way: so a return, a
+//! confirm or an error belongs to exactly that delivery, with no bookkeeping that could go wrong. Such channels are used
+//! again; one that broke, or whose confirm never came, is closed.
 
 use std::pin::Pin;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::{FutureExt, Stream, StreamExt};
-use lapin::options::ConfirmSelectOptions;
-use lapin::{Channel, Connection, Event};
+use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
+use lapin::types::ShortString;
+use lapin::{BasicProperties, Channel, Confirmation, Connection, Event};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
+use super::common::Common;
+use super::message::Message;
 use crate::sink::escape;
 
 type Events = Pin<Box<dyn Stream<Item = Event> + Send>>;
@@ -22,6 +25,9 @@ pub(super) struct Live {
     sink: Box<str>,
     connection: Connection,
     address: String,
+    common: Mutex<Option<Arc<Common>>>,
+    /// Held while one is made, so that only one is.
+    making: tokio::sync::Mutex<()>,
     idle: Mutex<Vec<Channel>>,
     /// As many as the broker allows channels.
     room: Semaphore,
@@ -38,9 +44,16 @@ struct Block {
     is_told: bool,
 }
 
+/// The common channel while a delivery is on it. Dropped before its end, nobody else begins there.
+struct Seat<'a> {
+    common: Arc<Common>,
+    live: &'a Live,
+    has_ended: bool,
+}
+
 /// A channel in confirm mode that nobody else uses.
-pub(super) struct Slot<'a> {
-    pub(super) channel: Channel,
+struct Slot<'a> {
+    channel: Channel,
     live: &'a Live,
     _room: SemaphorePermit<'a>,
 }
@@ -56,6 +69,8 @@ impl Live {
             sink: sink.into(),
             connection,
             address,
+            common: Mutex::default(),
+            making: tokio::sync::Mutex::default(),
             idle: Mutex::default(),
             room: Semaphore::new(channels.into()),
             block: Mutex::new(Block { events, reason: String::new(), seen_at: None, is_told: false }),
@@ -100,8 +115,48 @@ impl Live {
         block.seen_at.filter(|at| *at >= start).map(|_| block.reason.clone())
     }
 
-    /// Waits while all channels that the broker allows are in use.
-    pub(super) async fn slot(&self) -> lapin::Result<Slot<'_>> {
+    /// Publishes on the common channel. The error says that it broke, perhaps through another delivery, or that there
+    /// is none: what has become of the message is unknown.
+    pub(super) async fn publish_with_others(&self, message: Message<'_>) -> lapin::Result<Confirmation> {
+        let mut seat = Seat { common: self.common().await?, live: self, has_ended: false };
+        let confirmation = seat.common.publish(message).await?;
+        seat.has_ended = true;
+        Ok(confirmation)
+    }
+
+    /// Publishes on a channel of its own. Not cancel-safe: given up, the message may or may not be at the broker, and
+    /// its channel is closed. Waits while all channels that the broker allows are in use.
+    pub(super) async fn publish_alone(&self, message: Message<'_>) -> lapin::Result<Confirmation> {
+        let slot = self.slot().await?;
+        let Message { target, properties, body } = message;
+        let place = ((&*target.exchange).into(), (&*target.routing_key).into());
+        let confirmation = confirm(&slot.channel, place, properties, &body).await?;
+        slot.finish();
+        Ok(confirmation)
+    }
+
+    async fn common(&self) -> lapin::Result<Arc<Common>> {
+        if let Some(common) = self.present() {
+            return Ok(common);
+        }
+        let _only_one = self.making.lock().await;
+        if let Some(common) = self.present() {
+            return Ok(common);
+        }
+        let common = Arc::new(Common::open(&self.connection).await?);
+        *self.common_slot() = Some(Arc::clone(&common));
+        Ok(common)
+    }
+
+    fn present(&self) -> Option<Arc<Common>> {
+        self.common_slot().clone().filter(|common| common.works())
+    }
+
+    fn common_slot(&self) -> MutexGuard<'_, Option<Arc<Common>>> {
+        self.common.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn slot(&self) -> lapin::Result<Slot<'_>> {
         let closed = |_| lapin::Error::from(lapin::ErrorKind::ChannelsLimitReached);
         let room = self.room.acquire().await.map_err(closed)?;
         let channel = match self.take_idle() {
@@ -134,9 +189,29 @@ impl Block {
     }
 }
 
+impl Drop for Seat<'_> {
+    /// Those that are on it stay there until their end; the next one makes another.
+    fn drop(&mut self) {
+        if !self.has_ended {
+            self.live.common_slot().take_if(|present| Arc::ptr_eq(present, &self.common));
+        }
+    }
+}
+
 impl Slot<'_> {
     /// The channel may be used again: its confirm has come. Without this it is closed.
-    pub(super) fn finish(self) {
+    fn finish(self) {
         self.live.idle.lock().unwrap_or_else(PoisonError::into_inner).push(self.channel);
     }
+}
+
+/// Publishes on a channel in confirm mode, and waits for what the broker says.
+pub(super) async fn confirm(
+    channel: &Channel,
+    (exchange, routing_key): (ShortString, ShortString),
+    properties: BasicProperties,
+    body: &[u8],
+) -> lapin::Result<Confirmation> {
+    let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
+    channel.basic_publish(exchange, routing_key, options, body, properties).await?.await
 }

@@ -27,7 +27,7 @@ pub(super) struct Message<'a> {
 }
 
 /// Where a message goes.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Target<'a> {
     pub(super) exchange: Cow<'a, str>,
     pub(super) routing_key: Cow<'a, str>,

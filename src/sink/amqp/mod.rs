@@ -2,13 +2,16 @@
 //!
 //! - Published as `mandatory` and persistent. The broker's confirm is success and nothing else: a message that comes
 //!   back because no queue wants it was not delivered.
-//! - Confirms are pipelined: each delivery under way has a channel of its own ([`live`]).
-//! - A channel that breaks fails its own delivery; a connection that breaks fails those under way on it, and the next
-//!   attempt makes a new one ([`link`]).
+//! - Confirms are pipelined: what is under way shares a channel ([`common`]), but for what may break one ([`live`]).
+//! - A channel that breaks fails its own delivery: others that were on it are sent again on channels of their own, in
+//!   the same attempt. A connection that breaks fails those under way on it, and the next attempt makes a new one
+//!   ([`link`]).
 //! - A broker that blocks publishers (low on memory or disk) is waited for; that costs no attempt.
 //! - `timeout` bounds the whole attempt, from name resolution to the confirm.
 //! - Passwords and TLS files are read anew for each connection.
 
+mod common;
+mod ends;
 mod failure;
 mod link;
 mod live;
@@ -25,12 +28,11 @@ use std::time::Duration;
 
 use anyhow::Context;
 use lapin::Confirmation;
-use lapin::options::BasicPublishOptions;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use self::link::Link;
 use self::live::Live;
-use self::message::{Form, Message};
+use self::message::{Form, Message, Target};
 pub(super) use self::message::{exchange, routing_key};
 use super::egress::Guard;
 use super::wire::Encoder;
@@ -38,6 +40,8 @@ use super::{Cause, Failure, Outcome, Sink, tls};
 use crate::config::{AmqpConfig, EgressConfig};
 use crate::event::Delivery;
 
+/// What is larger may be more than the broker takes, which closes its channel.
+const SHARED_BYTES_MAX: usize = 64 * 1024;
 /// How often a delivery that waits for a blocked broker looks again.
 const BLOCK_LOOK: Duration = Duration::from_millis(100);
 /// The pause of a sink whose broker still blocks at the end of an attempt.
@@ -91,11 +95,32 @@ impl Amqp {
         if let Err(reason) = unblocked(&live, deadline).await {
             return blocked(&live, &reason);
         }
-        match timeout_at(deadline, publish(&live, message)).await {
-            Ok(Ok(outcome)) => outcome,
-            Ok(Err(error)) => failure::outcome(&error),
+        match timeout_at(deadline, self.publish(&live, message, delivery)).await {
+            Ok(outcome) => outcome,
             Err(_) => self.unconfirmed(&live, start),
         }
+    }
+
+    /// A message that was on the common channel when that broke goes once more by itself: the broker may have it twice.
+    async fn publish(&self, live: &Live, message: Message<'_>, delivery: &Delivery) -> Outcome {
+        let target = message.target.clone();
+        if !self.may_share(&message, delivery) {
+            return judge(live.publish_alone(message).await, &target);
+        }
+        let sent = live.publish_with_others(message).await;
+        if sent.is_ok() || !live.is_connected() {
+            return judge(sent, &target);
+        }
+        match self.form.message(delivery) {
+            Ok(message) => judge(live.publish_alone(message).await, &target),
+            Err(failure) => Outcome::Reject { failure },
+        }
+    }
+
+    /// Whether the message is unlikely to break its channel: by what is too large, by an exchange that is not there
+    /// while those of others are, or by whatever it was that has failed before.
+    fn may_share(&self, message: &Message<'_>, delivery: &Delivery) -> bool {
+        delivery.attempt == 1 && self.form.exchange.literal().is_some() && message.body.len() <= SHARED_BYTES_MAX
     }
 
     /// A block may have eaten up the time of an attempt that began before it or ended after it.
@@ -125,21 +150,16 @@ async fn unblocked(live: &Live, deadline: Instant) -> Result<(), String> {
     Ok(())
 }
 
-/// Not cancel-safe: given up, the message may or may not be at the broker, and its channel is closed.
-async fn publish(live: &Live, message: Message<'_>) -> lapin::Result<Outcome> {
-    let slot = live.slot().await?;
-    let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
-    let Message { target, properties, body } = message;
-    let (exchange, routing_key) = (&*target.exchange, &*target.routing_key);
-    let published = slot.channel.basic_publish(exchange.into(), routing_key.into(), options, &body, properties);
-    let confirm = published.await?.await?;
-    slot.finish();
-    Ok(match confirm {
-        Confirmation::Ack(None) => Outcome::Delivered { status: None },
-        Confirmation::Ack(Some(returned)) | Confirmation::Nack(Some(returned)) => failure::returned(&returned, &target),
+fn judge(sent: lapin::Result<Confirmation>, target: &Target<'_>) -> Outcome {
+    match sent {
+        Ok(Confirmation::Ack(None)) => Outcome::Delivered { status: None },
+        Ok(Confirmation::Ack(Some(returned)) | Confirmation::Nack(Some(returned))) => {
+            failure::returned(&returned, target)
+        }
         // A channel in confirm mode gives no `NotRequested`; if it did, nothing would be known to be delivered.
-        Confirmation::Nack(None) | Confirmation::NotRequested => failure::nacked(&target),
-    })
+        Ok(Confirmation::Nack(None) | Confirmation::NotRequested) => failure::nacked(target),
+        Err(error) => failure::outcome(&error),
+    }
 }
 
 /// Not the sink's fault and no attempt of the delivery's: the sink pauses for a moment.

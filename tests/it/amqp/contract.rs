@@ -8,10 +8,10 @@ use crate::relay::oracle::Sent;
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn messages_are_persistent_and_carry_what_the_contract_says() {
     const COUNT: usize = 25;
-    let Some(mut stage) = Stage::new("contract").await else { return };
+    let Some(stage) = Stage::new("contract").await else { return };
     let (mut emulator, url) = stage.scene.emulator(&["--rate", "0", "--count", &COUNT.to_string()]).await;
     let amqp = stage.declaring() + ", headers: { x-env: prod, x-what: \"{{ network }}/{{ action }}\" }";
-    let config = stage.configure(&url, &amqp, "");
+    let config = stage.configure(&url, &amqp);
     let relay = stage.scene.relay(&config);
     let taken = stage.take(COUNT).await;
     stage.stop(relay).await;

@@ -35,21 +35,24 @@ impl Stage {
         Some(Self { scene: Scene::new(), node, name: format!("amqp-{name}"), neighbour })
     }
 
-    fn uri(&self) -> String {
-        format!("amqp://127.0.0.1:{}", self.node.amqp)
+    /// Writes a configuration in which the sink `bus` and its neighbour get every event.
+    fn configure(&self, source: &str, amqp: &str) -> PathBuf {
+        self.configure_beside(source, amqp, &[])
     }
 
-    /// Writes a configuration in which the sink `bus` and its neighbour get every event.
-    fn configure(&self, source: &str, amqp: &str, more: &str) -> PathBuf {
+    /// The same, and so do further AMQP sinks of these names.
+    fn configure_beside(&self, source: &str, amqp: &str, others: &[(&str, String)]) -> PathBuf {
+        let retry = format!("retry: {{ schedule: [{}], jitter: 0 }}", ["300ms"; 200].join(", "));
+        let sink = |name: &str, amqp: &str| format!("  {name}:\n    amqp: {{ {amqp} }}\n    {retry}\n");
+        let sinks = others.iter().map(|(name, amqp)| sink(name, amqp)).collect::<String>() + &sink("bus", amqp);
+        let names: Vec<&str> = others.iter().map(|(name, _)| *name).chain(["bus", neighbour::NAME]).collect();
         let text = format!(
             "source: {{ network: testnet, api_key: emulator-key, url: \"{source}\" }}\n\
              store: {{ path: \"{}\" }}\nadmin: {{ listen: \"127.0.0.1:0\" }}\n\
-             sinks:\n  bus:\n    amqp: {{ {amqp} }}\n    retry: {{ schedule: [{}], jitter: 0 }}\n{more}{}\
-             routes: {{ all: {{ match: all, sinks: [bus, {}] }} }}\n",
+             sinks:\n{sinks}{}routes: {{ all: {{ match: all, sinks: [{}] }} }}\n",
             self.scene.data().display(),
-            ["300ms"; 200].join(", "),
             self.neighbour.sink(),
-            neighbour::NAME,
+            names.join(", "),
         );
         let path = self.scene.path("relay.yaml");
         std::fs::write(&path, text).unwrap();
@@ -58,12 +61,17 @@ impl Stage {
 
     /// The part of a sink that says where and as whom.
     fn login(&self) -> String {
-        format!("uri: \"{}\", username: {USER}, password: \"${{PASSWORD:-{PASSWORD}}}\"", self.uri())
+        login(&self.node)
     }
 
     /// A sink to an exchange and a queue that the relay declares.
     fn declaring(&self) -> String {
-        let (login, name) = (self.login(), self.name.clone());
+        self.declaring_at(&self.node)
+    }
+
+    /// The same at another node.
+    fn declaring_at(&self, node: &Node) -> String {
+        let (login, name) = (login(node), self.name.clone());
         format!(
             "{login}, exchange: {name}, routing_key: \"nft.{{{{ action }}}}\", timeout: 5s, \
              declare: {{ queue: {{ name: {name} }} }}"
@@ -71,11 +79,16 @@ impl Stage {
     }
 
     /// Waits until this many different events are in the queue, and takes them.
-    async fn take(&mut self, count: usize) -> Vec<Delivery> {
-        let (name, start) = (self.name.clone(), Instant::now());
+    async fn take(&self, count: usize) -> Vec<Delivery> {
+        self.take_at(&self.node, count).await
+    }
+
+    /// The same at another node.
+    async fn take_at(&self, node: &Node, count: usize) -> Vec<Delivery> {
+        let start = Instant::now();
         let mut taken: Vec<Delivery> = Vec::new();
         loop {
-            taken.extend(self.node.take(&name).await);
+            taken.extend(node.take(&self.name).await);
             let ids: BTreeSet<String> = taken.iter().map(id).collect();
             if ids.len() >= count {
                 return taken;
@@ -96,6 +109,10 @@ impl Stage {
         relay.stop().await;
         assert!(!relay.log().contains("given up"), "{}", relay.log());
     }
+}
+
+fn login(node: &Node) -> String {
+    format!("uri: \"amqp://127.0.0.1:{}\", username: {USER}, password: \"${{PASSWORD:-{PASSWORD}}}\"", node.amqp)
 }
 
 /// A header of a message, which must be a text.

@@ -9,8 +9,9 @@ use crate::relay::message;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_returned_message_is_counted_against_exactly_its_delivery() {
-    const COUNT: usize = 60;
-    let Some(mut stage) = Stage::new("returned").await else { return };
+    // Every other one, of far more than are under way at once.
+    const COUNT: usize = 600;
+    let Some(stage) = Stage::new("returned").await else { return };
     let messages: Vec<String> = (0..COUNT as u32)
         .map(|n| message(&format!("token-{n}"), n).replace("updated", ["updated", "created"][n as usize % 2]))
         .collect();
@@ -32,7 +33,7 @@ async fn a_returned_message_is_counted_against_exactly_its_delivery() {
     bind("nft.updated").await;
 
     let amqp = format!("{}, exchange: {name}, routing_key: \"nft.{{{{ action }}}}\"", stage.login());
-    let config = stage.configure(&url, &amqp, "");
+    let config = stage.configure(&url, &amqp);
     let relay = stage.scene.relay_with(&config, &["--log-level", "debug"]);
     let mut taken = stage.take(COUNT / 2).await;
     relay.logs(&format!("exchange `{name}` has no queue for routing key `nft.created`; bind a queue to it")).await;
@@ -52,10 +53,10 @@ async fn a_returned_message_is_counted_against_exactly_its_delivery() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_missing_exchange_is_named_and_waited_for() {
-    let Some(mut stage) = Stage::new("missing").await else { return };
+    let Some(stage) = Stage::new("missing").await else { return };
     let (_emulator, url) = stage.scene.emulator(&["--rate", "0", "--count", "20"]).await;
     let (login, name) = (stage.login(), stage.name.clone());
-    let config = stage.configure(&url, &format!("{login}, exchange: {name}, routing_key: key"), "");
+    let config = stage.configure(&url, &format!("{login}, exchange: {name}, routing_key: key"));
     let relay = stage.scene.relay_with(&config, &["--log-level", "debug"]);
     relay
         .logs(&format!("exchange `{name}` is not in virtual host `/`; create it, or let the relay with `declare`"))
@@ -75,13 +76,12 @@ async fn a_missing_exchange_is_named_and_waited_for() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_exchange_that_is_deleted_is_named_and_waited_for() {
     const COUNT: usize = 300;
-    let Some(mut stage) = Stage::new("deleted").await else { return };
+    let Some(stage) = Stage::new("deleted").await else { return };
     let (_emulator, url) = stage.scene.emulator(&["--rate", "20", "--count", &COUNT.to_string()]).await;
     let (login, name) = (stage.login(), stage.name.clone());
     let (_connection, channel) = stage.node.channel().await;
     stage.node.bind_queue(&channel, &name, &name).await;
-    let config =
-        stage.configure(&url, &format!("{login}, exchange: {name}, routing_key: \"nft.{{{{ action }}}}\""), "");
+    let config = stage.configure(&url, &format!("{login}, exchange: {name}, routing_key: \"nft.{{{{ action }}}}\""));
     let relay = stage.scene.relay_with(&config, &["--log-level", "debug"]);
     let mut taken = stage.take(10).await;
     channel.exchange_delete(name.as_str().into(), Default::default()).await.unwrap();
@@ -98,7 +98,7 @@ async fn an_exchange_that_is_deleted_is_named_and_waited_for() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_channel_that_breaks_fails_only_its_own_delivery() {
     const COUNT: usize = 40;
-    let Some(mut stage) = Stage::new("channels").await else { return };
+    let Some(stage) = Stage::new("channels").await else { return };
     let name = stage.name.clone();
     // The exchange of `created` is not there: each publish to it closes its channel.
     let messages: Vec<String> = (0..COUNT as u32)
@@ -119,7 +119,7 @@ async fn a_channel_that_breaks_fails_only_its_own_delivery() {
 
     let login = stage.login();
     let exchange = format!("{login}, exchange: \"{name}-{{{{ action }}}}\", routing_key: \"\"");
-    let config = stage.configure(&url, &exchange, "");
+    let config = stage.configure(&url, &exchange);
     let relay = stage.scene.relay_with(&config, &["--log-level", "debug"]);
     let mut taken = stage.take(COUNT / 2).await;
     relay.logs(&format!("404 NOT_FOUND - no exchange '{name}-created'")).await;
@@ -143,7 +143,7 @@ async fn a_full_queue_that_rejects_is_tried_again() {
     let (_emulator, url) = stage.scene.emulator(&["--rate", "0", "--count", &COUNT.to_string()]).await;
     let (amqp, name) = (stage.declaring(), stage.name.clone());
     stage.node.ctl(&format!("set_policy full ^{name}$ {{\"max-length\":3,\"overflow\":\"reject-publish\"}}"));
-    let config = stage.configure(&url, &amqp, "");
+    let config = stage.configure(&url, &amqp);
     let relay = stage.scene.relay_with(&config, &["--log-level", "debug"]);
     relay.logs(&format!("a queue behind exchange `{name}` with routing key `nft.")).await;
     stage.is_alone_in_trouble().await;

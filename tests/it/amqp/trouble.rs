@@ -1,19 +1,26 @@
 //! A broker that blocks, closes connections, or is one of several of which some are dead.
 
 use super::{Stage, header, id};
+use crate::servers::Kind;
+use crate::servers::rabbitmq::Node;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_broker_that_blocks_is_waited_for_without_using_up_attempts() {
     const COUNT: usize = 60;
     let Some(mut stage) = Stage::new("blocked").await else { return };
+    let Some(elsewhere) = Node::start() else { return };
     stage.node.ctl("set_vm_memory_high_watermark 0.0001");
     let (_emulator, url) = stage.scene.emulator(&["--rate", "0", "--count", &COUNT.to_string()]).await;
     let amqp = stage.declaring().replace("timeout: 5s", "timeout: 1s");
-    let config = stage.configure(&url, &amqp, "");
+    let config = stage.configure_beside(&url, &amqp, &[("elsewhere", stage.declaring_at(&elsewhere))]);
     let relay = stage.scene.relay_with(&config, &["--log-level", "debug"]);
     relay.logs("the broker takes no messages for now: the deliveries of this sink wait").await;
     relay.logs("took no messages for a while: low on memory").await;
     stage.is_alone_in_trouble().await;
+    let others = stage.take_at(&elsewhere, COUNT).await;
+    assert_eq!(others.len(), COUNT, "a sink of the same kind at another broker gets each once");
+    assert!(others.iter().all(|delivery| header(delivery, "cspr-relay-attempt") == "1"), "and at the first attempt");
+    assert!(stage.node.take(&stage.name).await.is_empty(), "the broker still blocks");
     stage.node.ctl("set_vm_memory_high_watermark 0.4");
     let taken = stage.take(COUNT).await;
     assert!(taken.iter().all(|delivery| header(delivery, "cspr-relay-attempt") == "1"), "no attempt was used up");
@@ -28,7 +35,7 @@ async fn a_closed_connection_is_made_anew() {
     let Some(mut stage) = Stage::new("closed").await else { return };
     let (_emulator, url) = stage.scene.emulator(&["--rate", "100", "--count", &COUNT.to_string()]).await;
     let amqp = stage.declaring();
-    let config = stage.configure(&url, &amqp, "");
+    let config = stage.configure(&url, &amqp);
     let relay = stage.scene.relay(&config);
     let mut taken = stage.take(100).await;
     stage.node.ctl("close_all_connections --global bye");
@@ -60,7 +67,7 @@ async fn a_dead_broker_is_passed_over_and_a_client_certificate_is_a_login() {
          declare: {{ type: fanout, durable: true, queue: {{ name: {name}, type: quorum }} }}, heartbeat: 1s, \
          tls: {{ ca_file: {tls}/ca.crt, cert_file: {tls}/client.crt, key_file: {tls}/client.key }}"
     );
-    let config = stage.configure(&url, &amqp, "");
+    let config = stage.configure(&url, &amqp);
     let relay = stage.scene.relay(&config);
     stage.take(10).await;
     relay.logs(&format!("broker=\"localhost:{port}\"")).await;
