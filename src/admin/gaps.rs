@@ -30,7 +30,8 @@ pub(crate) struct GapView {
     pub(crate) from: String,
     /// When it was heard again; absent while the gap goes on.
     pub(crate) to: Option<String>,
-    /// `stopped` (the relay was not running), `disconnected`, `silent` or `intake_waited`.
+    /// `stopped` (the relay was not running), `disconnected`, `silent`, `intake_waited`, or
+    /// `audit` (it was heard, and has not told everything).
     pub(crate) cause: String,
     /// The cause in words, if there are any.
     pub(crate) detail: Option<String>,

@@ -91,7 +91,8 @@ impl Asking {
 }
 
 fn wanted(config: &Config) -> repair::Wanted {
-    repair::Wanted { config: config.repair, routes: config.routes.clone() }
+    let has_session = config.source.persistent_session.is_some();
+    repair::Wanted { config: config.repair, routes: config.routes.clone(), has_session }
 }
 
 /// The client, and the task that keeps what it spends.

@@ -33,7 +33,7 @@ pub(crate) enum Purpose {
     Due,
     /// Who owns what, all of it.
     Reconcile,
-    /// What was there before, and what an operator looks up.
+    /// What was there before, what an operator looks up, and whether a stream has told everything.
     Backfill,
 }
 

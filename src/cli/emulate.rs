@@ -148,6 +148,9 @@ struct Faults {
     /// How long a stall lasts
     #[arg(long, value_name = "SECONDS", default_value_t = 90)]
     stall_seconds: u64,
+    /// Never send the next event, though the connection stays well and REST knows of it
+    #[arg(long, value_name = "TRIGGER")]
+    lose: Option<Trigger>,
     /// Send an event again
     #[arg(long, value_name = "TRIGGER")]
     duplicate: Option<Trigger>,
@@ -233,6 +236,7 @@ fn summarise(out: &mut impl Write, emulator: &Emulator) -> std::io::Result<()> {
         "duplicates": tally.duplicates_total(),
         "duplicates_by_stream": by_stream(&tally.duplicates),
         "repeats": tally.repeats,
+        "lost": tally.lost,
         "sessions_overflowed": tally.overflowed,
         "nonsense": tally.nonsense,
         "connections": tally.connections,
@@ -343,6 +347,7 @@ impl Faults {
         let flags = [
             (Fault::Drop, self.drop),
             (Fault::Stall, self.stall),
+            (Fault::Lose, self.lose),
             (Fault::Duplicate, self.duplicate),
             (Fault::Reorder, self.reorder),
             (Fault::Garbage, self.garbage),

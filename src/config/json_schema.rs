@@ -113,6 +113,7 @@ fn single(values: Values) -> Value {
         Values::Text => json!({ "type": ["string", "number", "boolean"] }),
         Values::Pattern(pattern) => json!({ "type": ["string", "number"], "pattern": text(pattern) }),
         Values::Duration => json!({ "type": "string", "pattern": text(&quantity::duration_pattern()) }),
+        Values::DurationOrOff => json!({ "anyOf": [{ "enum": ["off", false] }, single(Values::Duration)] }),
         Values::Size => {
             json!({ "type": ["string", "integer"], "pattern": text(&quantity::size_pattern()), "minimum": 1 })
         }

@@ -170,11 +170,14 @@ pub struct RepairConfig {
     pub settle: Duration,
     /// When it is asked once more: by then it knows what the streams told in the gap.
     pub recheck: Duration,
+    /// How often what a stream has told is held against what REST lists; `None`: never.
+    pub audit: Option<Duration>,
 }
 
 impl Default for RepairConfig {
     fn default() -> Self {
-        Self { settle: Duration::from_secs(5), recheck: Duration::from_secs(60) }
+        let (settle, recheck) = (Duration::from_secs(5), Duration::from_secs(60));
+        Self { settle, recheck, audit: Some(Duration::from_secs(6 * 60 * 60)) }
     }
 }
 

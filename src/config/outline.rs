@@ -37,6 +37,8 @@ pub(super) enum Values {
     /// A text that this regular expression finds something in.
     Pattern(&'static str),
     Duration,
+    /// A duration, or `off`.
+    DurationOrOff,
     Size,
     /// A whole number in this range.
     Number(usize, usize),
@@ -48,6 +50,7 @@ pub(super) enum Values {
 impl Form {
     pub(super) const TEXT: Self = Self::of(Values::Text);
     pub(super) const DURATION: Self = Self::of(Values::Duration);
+    pub(super) const DURATION_OR_OFF: Self = Self::of(Values::DurationOrOff);
     pub(super) const SIZE: Self = Self::of(Values::Size);
     pub(super) const SHARE: Self = Self::of(Values::Share);
     pub(super) const BOOL: Self = Self::of(Values::Words(|| vec!["true", "false"]));

@@ -298,6 +298,14 @@ pub(super) fn positive_duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// `None` for `off`, which is a truth value for some who write YAML.
+pub(super) fn duration_or_off(text: &str) -> Result<Option<Duration>, String> {
+    match text {
+        "off" | "false" => Ok(None),
+        text => positive_duration(text).map(Some).map_err(|reason| format!("{reason}; or `off`")),
+    }
+}
+
 pub(super) fn number(text: &str, range: &RangeInclusive<usize>) -> Result<usize, String> {
     let number = text.parse().ok().filter(|number| range.contains(number));
     let bounds = || match (range.start(), range.end()) {

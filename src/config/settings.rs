@@ -10,7 +10,7 @@ use reqwest::Url;
 use secrecy::ExposeSecret;
 
 use super::outline::{Form, words_of};
-use super::reader::Place;
+use super::reader::{Place, duration_or_off};
 use super::shape::{NoMapping, Node, Text, shape};
 use super::{
     AdminConfig, DeadLettersConfig, DedupConfig, EgressConfig, IdentityRule, OwnershipConfig, PushDown, RepairConfig,
@@ -76,7 +76,13 @@ shape! {
     }
 }
 
-shape! { Repair { settle: NoMapping = Form::DURATION, recheck: NoMapping = Form::DURATION, } }
+shape! {
+    Repair {
+        settle: NoMapping = Form::DURATION,
+        recheck: NoMapping = Form::DURATION,
+        audit: NoMapping = Form::DURATION_OR_OFF,
+    }
+}
 
 shape! { Egress { deny: NoMapping = Form::pattern("^[0-9A-Fa-f:.]+(/[0-9]+)?$").list(), } }
 
@@ -262,6 +268,7 @@ pub(super) fn repair(parent: &Place<'_>, node: Option<Node<Repair>>) -> RepairCo
     RepairConfig {
         settle: place.duration("settle", repair.settle, default.settle),
         recheck: place.duration("recheck", repair.recheck, default.recheck),
+        audit: place.parse("audit", repair.audit, duration_or_off).unwrap_or(default.audit),
     }
 }
 

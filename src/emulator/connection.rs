@@ -41,6 +41,7 @@ pub(super) struct Connection {
     /// An event that waits for its successor to go first.
     swapped: Option<Arc<Event>>,
     swaps_next: bool,
+    loses_next: bool,
     garbage: usize,
 }
 
@@ -48,8 +49,8 @@ impl Connection {
     pub(super) fn new(socket: WebSocketStream<TcpStream>, seat: Seat, ticket: Ticket, hub: Arc<Hub>) -> Self {
         // Each connection meets its faults at other places.
         let random = fastrand::Rng::with_seed(hub.settings.seed.wrapping_add(seat.number()));
-        let recent = VecDeque::new();
-        Self { socket, seat, ticket, hub, random, recent, swapped: None, swaps_next: false, garbage: 0 }
+        let (recent, swapped, garbage) = (VecDeque::new(), None, 0);
+        Self { socket, seat, ticket, hub, random, recent, swapped, swaps_next: false, loses_next: false, garbage }
     }
 
     /// Serves until either side ends it. Woken by events, faults, keep-alive timers and the client's frames.
@@ -121,7 +122,11 @@ impl Connection {
         let next = event.number + 1;
         let mut fault = None;
         if event.stream == self.ticket.stream && self.ticket.filter.wants(&event.text) {
-            self.offer(event, sent).await?;
+            if std::mem::take(&mut self.loses_next) {
+                self.hub.note(|tally| tally.lost += 1);
+            } else {
+                self.offer(event, sent).await?;
+            }
             fault = self.chance();
         }
         if is_last || fault.is_some() {
@@ -207,6 +212,7 @@ impl Connection {
         match fault {
             Fault::Drop => return self.drop_connection().await,
             Fault::Stall => return self.stall().await,
+            Fault::Lose => self.loses_next = true,
             Fault::Duplicate => self.duplicate().await?,
             Fault::Reorder => self.swaps_next = true,
             Fault::Garbage => {

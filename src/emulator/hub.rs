@@ -44,6 +44,8 @@ pub(crate) struct Tally {
     pub(crate) duplicates: BTreeMap<Stream, u64>,
     /// Events sent to a further connection, or again by a session whose connection broke.
     pub(crate) repeats: u64,
+    /// Events that were kept from a connection, on purpose.
+    pub(crate) lost: u64,
     /// Events that a session missed because the history was too short.
     pub(crate) overflowed: u64,
     /// Garbage, giant and invalid messages.

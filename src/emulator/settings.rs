@@ -128,6 +128,8 @@ pub(crate) enum Fault {
     Drop,
     /// Nothing more is sent for a while, keep-alives included; what is published meanwhile does not come.
     Stall,
+    /// The next event is never sent, and nothing else shows it; REST knows of it.
+    Lose,
     /// An event is sent again.
     Duplicate,
     /// The next two events change places.

@@ -82,6 +82,9 @@ pub(crate) struct Metrics {
     pub(crate) rest: Arc<RestMetrics>,
     /// Gaps that began.
     pub(crate) gaps: Counter,
+    /// Audits of streams that came to their end, and what they found missing.
+    pub(crate) audits: Counter,
+    pub(crate) audit_missed: Counter,
     pub(crate) intake: IntakeMetrics,
     pub(crate) store: StoreMetrics,
     pub(crate) ownership: OwnershipMetrics,

@@ -14,7 +14,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 
-use super::found::{Found, PAGES_MAX};
+use super::found::Found;
+use super::listing::Listing;
 use super::rounds::{self, Due, Look, MEANWHILE_EVERY, Round};
 use super::scope::Scope;
 use super::token::{self, Key, Listed, Mark};
@@ -24,7 +25,7 @@ use crate::clock::Timestamp;
 use crate::event::Stream;
 use crate::lifecycle::{Lifecycle, kill_point};
 use crate::notices::GapNotice;
-use crate::source::rest::{Action, ActionsOf, RestError};
+use crate::source::rest::{Action, RestError};
 use crate::store::{Candidate, Fate, Gap, GapChange, GapState, Repaired, Stopped, ToldOf};
 
 const LOOK_EVERY: Duration = Duration::from_secs(2);
@@ -158,7 +159,9 @@ impl Mender {
         if scope.is_empty() {
             return self.give_up(round, "no route names a package or an owner to ask about").await;
         }
-        let actions = self.walk(&scope, round.begin_ms().saturating_sub(MARGIN_MS), found).await?;
+        let since_ms = round.begin_ms().saturating_sub(MARGIN_MS);
+        let Listing { actions, is_cut } = Listing::read(&self.setup.rest, &scope, since_ms).await?;
+        found.too_many = is_cut;
         kill_point("repair-walked");
         match stream {
             Stream::NftTokens => self.mend_tokens(round, actions, marks, found).await?,
@@ -184,9 +187,7 @@ impl Mender {
                 continue;
             };
             let recheck = (*look == Look::First).then(|| self.recheck(to));
-            let note = found.note(scope, recheck);
-            let state = if note.is_some() { GapState::Partial } else { GapState::Repaired };
-            self.close(gap, (state, note), returned, recheck).await?;
+            self.close(gap, found.outcome(gap, scope, recheck), returned, recheck).await?;
         }
         Ok(())
     }
@@ -216,33 +217,12 @@ impl Mender {
         Timestamp(to_ms.saturating_add(wait).max(self.setup.clock.now().0))
     }
 
-    /// All actions since then, as they are listed, each once.
-    async fn walk(&self, scope: &Scope, since_ms: u64, found: &mut Found) -> Result<Vec<Action>, RestError> {
-        let packages = scope.packages.iter().cloned().map(ActionsOf::Package);
-        let owners = scope.owners.iter().cloned().map(ActionsOf::Owner);
-        let mut actions = Vec::new();
-        for of in packages.chain(owners) {
-            found.too_many |= self.walk_one(&of, since_ms, &mut actions).await?;
-        }
-        // Pages shift, and one action may be about a named package and a named owner.
-        let mut met = HashSet::new();
-        actions.retain(|action| met.insert(action.raw.get().to_owned()));
-        Ok(actions)
-    }
-
-    async fn walk_one(&self, of: &ActionsOf, since_ms: u64, found: &mut Vec<Action>) -> Result<bool, RestError> {
-        for page in 1..=PAGES_MAX {
-            let listed = self.setup.rest.actions(of, page).await?;
-            let is_past = listed.rows.last().is_some_and(|action| action.is_before(since_ms));
-            found.extend(listed.rows.into_iter().filter(|action| !action.is_before(since_ms)));
-            if listed.is_last || is_past {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-
     async fn mend_actions(&self, round: &Round, mut actions: Vec<Action>, found: &mut Found) -> Result<(), Trouble> {
+        if self.wanted.borrow().has_session {
+            let keys: HashSet<Key> = actions.iter().map(Action::key).collect();
+            let told = self.told(Stream::NftTokenActions, keys.into_iter().collect()).await;
+            self.note_brought(round, &told, found);
+        }
         actions.sort_by(|a, b| a.timestamp.cmp(&b.timestamp));
         let wanted = |action: &Action| {
             let body = message::of_action(action);
@@ -268,7 +248,8 @@ impl Mender {
         found: &mut Found,
     ) -> Result<(), Trouble> {
         let listed = token::listed(actions);
-        let told = self.told(listed.keys().cloned().collect()).await;
+        let told = self.told(Stream::NftTokens, listed.keys().cloned().collect()).await;
+        self.note_brought(round, &told, found);
         // What was accepted later than this REST may not know yet.
         let after = self.past.before(Instant::now(), self.wanted.borrow().config.recheck);
         let ground = Ground { round, since: round.since(), after, told };
@@ -321,10 +302,17 @@ impl Mender {
         Ok(behind)
     }
 
+    /// What a persistent session has brought counts; without one a clock that is wrong could look like that.
+    fn note_brought(&self, round: &Round, told: &HashMap<Key, ToldOf>, found: &mut Found) {
+        if self.wanted.borrow().has_session {
+            found.note_brought(round, told.values().flat_map(|told| &told.sent));
+        }
+    }
+
     /// What the relay's events tell of these tokens; nothing if the store cannot be read.
-    async fn told(&self, keys: Vec<Key>) -> HashMap<Key, ToldOf> {
+    async fn told(&self, stream: Stream, keys: Vec<Key>) -> HashMap<Key, ToldOf> {
         let store = self.setup.store.clone();
-        let look = move || store.told_of(&keys).map(|told| keys.into_iter().zip(told).collect());
+        let look = move || store.told_of(stream, &keys).map(|told| keys.into_iter().zip(told).collect());
         match tokio::task::spawn_blocking(look).await {
             Ok(Ok(told)) => told,
             _ => HashMap::new(),
@@ -333,18 +321,23 @@ impl Mender {
 }
 
 impl Action {
+    /// The token that it is about.
+    pub(super) fn key(&self) -> Key {
+        (self.contract_package_hash.clone(), self.token_id.clone())
+    }
+
     /// Whether it changes the token.
     pub(super) fn changes(&self) -> bool {
         CHANGES.contains(&self.nft_action_id)
     }
 
     /// When it happened; a time that cannot be read counts as late.
-    fn at_ms(&self) -> u64 {
+    pub(super) fn at_ms(&self) -> u64 {
         let at = self.timestamp.parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_millisecond);
         at.map_or(u64::MAX, |at| u64::try_from(at).unwrap_or_default())
     }
 
-    fn is_before(&self, ms: u64) -> bool {
+    pub(super) fn is_before(&self, ms: u64) -> bool {
         self.at_ms() < ms
     }
 }

@@ -4,16 +4,21 @@
 //! silent, was not read for want of room, or the process was not there. A gap may be a little too long, never too
 //! short: it begins where the last frame came, as far as that was written down.
 //!
+//! A stream may also be connected and not tell everything: [`audit`] looks for that now and then.
+//!
 //! [`Present`] reads what REST knows of a whole package, for backfills.
 //!
 //! [`watch`] looks once a second at what the connections count; the decision is [`hearing::Hearing`], a pure structure.
 
+mod audit;
 mod found;
 mod hearing;
+mod listing;
 mod mend;
 mod message;
 mod past;
 mod present;
+mod recurred;
 mod rounds;
 mod scope;
 mod token;
@@ -24,19 +29,23 @@ use std::sync::Arc;
 
 use tokio::sync::watch as channel;
 
-use crate::clock::Clock;
+use crate::budget::Purpose;
+use crate::clock::{Clock, Timestamp};
 use crate::config::{RepairConfig, RouteConfig};
+use crate::event::Stream;
 use crate::intake::Reroute;
 use crate::lifecycle::{Lifecycle, Task};
 use crate::metrics::Metrics;
-use crate::notices::Notices;
+use crate::notices::{GapNotice, Notices};
 use crate::source::rest::{Rest, RestError};
-use crate::store::{Stopped, Store};
+use crate::store::{GapCause, GapChange, Stopped, Store};
+use audit::Auditor;
 use mend::Mender;
 pub(crate) use past::Past;
 pub(crate) use present::{Present, Told};
+use recurred::Doubts;
 
-/// What both tasks work with.
+/// What the tasks work with.
 #[derive(Clone)]
 pub(crate) struct Setup {
     pub(crate) rest: Rest,
@@ -47,11 +56,34 @@ pub(crate) struct Setup {
     pub(crate) notices: Notices,
 }
 
+impl Setup {
+    /// Writes down that a gap has begun, and says so. Its number; `None` if that cannot be written.
+    async fn open_gap(
+        &self,
+        stream: Stream,
+        from: Timestamp,
+        cause: GapCause,
+        detail: Option<String>,
+    ) -> Result<Option<u64>, Stopped> {
+        let Some(gap) = self.store.change_gap(GapChange::Open { stream, from, cause, detail }).await? else {
+            return Ok(None);
+        };
+        let (number, word) = (gap.number, cause.as_str());
+        tracing::warn!(%stream, gap = number, %from, cause = word, "a gap is open: what happens may be missed");
+        self.metrics.gaps.increment();
+        let notice = GapNotice { number, from, word, reason: gap.detail, returned: 0 };
+        self.notices.gap_opened(stream, notice);
+        Ok(Some(number))
+    }
+}
+
 /// What is repaired, and how.
 #[derive(Clone, Debug)]
 pub(crate) struct Wanted {
     pub(crate) config: RepairConfig,
     pub(crate) routes: Vec<RouteConfig>,
+    /// Whether CSPR.cloud is asked to keep what it cannot send.
+    pub(crate) has_session: bool,
 }
 
 /// Why a repair did not come to its end.
@@ -72,10 +104,11 @@ impl From<Stopped> for Trouble {
     }
 }
 
-/// The tasks that write gaps down and that repair them.
+/// The tasks that write gaps down, that repair them, that look for what no gap tells, and at states that may have
+/// come back.
 pub(crate) struct Repair {
     wanted: channel::Sender<Wanted>,
-    tasks: [Task; 2],
+    tasks: [Task; 4],
 }
 
 impl Repair {
@@ -83,9 +116,13 @@ impl Repair {
     pub(crate) fn start(setup: Setup, wanted: Wanted, lifecycle: &Lifecycle) -> anyhow::Result<Self> {
         let (sender, wanted) = channel::channel(wanted);
         let watching = watch::start(&setup, lifecycle)?;
+        let auditor = Auditor::new(Setup { rest: setup.rest.at(Purpose::Backfill), ..setup.clone() }, wanted.clone());
+        let auditing = lifecycle.spawn("audit", auditor.run(lifecycle.clone()));
+        let doubts = Doubts::new(&setup, wanted.clone());
+        let doubting = lifecycle.spawn("recurred", doubts.run(lifecycle.clone()));
         let mender = Mender::new(setup, wanted);
         let mending = lifecycle.spawn("repair", mender.run(lifecycle.clone()));
-        Ok(Self { wanted: sender, tasks: [watching, mending] })
+        Ok(Self { wanted: sender, tasks: [watching, mending, auditing, doubting] })
     }
 
     /// Takes up other settings, and other routes: they say whom there is to ask about.

@@ -98,13 +98,20 @@ impl Round {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::store::GapCause;
 
-    const CONFIG: RepairConfig = RepairConfig { settle: Duration::from_secs(5), recheck: Duration::from_secs(60) };
+    const CONFIG: RepairConfig =
+        RepairConfig { settle: Duration::from_secs(5), recheck: Duration::from_secs(60), audit: None };
 
-    fn gap(number: u64, from_s: u64, to_s: Option<u64>, state: GapState, recheck_s: Option<u64>) -> Gap {
+    pub(in crate::repair) fn gap(
+        number: u64,
+        from_s: u64,
+        to_s: Option<u64>,
+        state: GapState,
+        recheck_s: Option<u64>,
+    ) -> Gap {
         Gap {
             number,
             stream: if number > 100 { "nft-token-actions" } else { "nft-tokens" }.to_owned(),

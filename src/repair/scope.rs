@@ -2,8 +2,21 @@
 
 use std::collections::BTreeSet;
 
+use sha2::{Digest, Sha256};
+
 use crate::config::{Key, RouteConfig};
 use crate::event::Stream;
+
+/// Stands for what routes want of a stream.
+pub(super) fn fingerprint(routes: &[RouteConfig], stream: Stream) -> u64 {
+    let own = routes.iter().filter(|route| route.stream == stream);
+    let text: String = own.map(|route| format!("{:?} ", route.matcher)).collect();
+    // Sets are written in any order.
+    let mut words: Vec<&str> = text.split(|letter: char| !letter.is_alphanumeric()).collect();
+    words.sort_unstable();
+    let digest = Sha256::digest(words.join(" "));
+    digest.first_chunk().copied().map_or(0, u64::from_be_bytes)
+}
 
 /// Whom to ask about, and which routes want more than that.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -27,7 +27,7 @@ pub(super) struct Listed {
     pub(super) newest: Action,
     /// Changes at the moment of that one.
     at_once: usize,
-    pub(super) was_minted: bool,
+    was_minted: bool,
     may_drift: bool,
 }
 
@@ -50,7 +50,7 @@ pub(super) struct Read {
 pub(super) fn listed(actions: Vec<Action>) -> BTreeMap<Key, Listed> {
     let mut by_token: BTreeMap<Key, Vec<Action>> = BTreeMap::new();
     for action in actions.into_iter().filter(Action::changes) {
-        by_token.entry((action.contract_package_hash.clone(), action.token_id.clone())).or_default().push(action);
+        by_token.entry(action.key()).or_default().push(action);
     }
     by_token.into_iter().filter_map(|(key, actions)| Some((key, Listed::of(&actions)?))).collect()
 }
@@ -69,8 +69,18 @@ impl Listed {
 
     /// Whether the stream has told all of it: its last change, if nothing can have followed without an action.
     pub(super) fn was_told(&self, told: &ToldOf) -> bool {
+        self.is_last_told(told) && !self.may_drift
+    }
+
+    /// Whether what the stream told last came of the last change.
+    pub(super) fn is_last_told(&self, told: &ToldOf) -> bool {
         let is_last = self.newest.deploy_hash.is_some() && self.newest.deploy_hash.as_deref() == told.deploy.as_deref();
-        is_last && !self.may_drift && self.at_once == 1
+        is_last && self.at_once == 1
+    }
+
+    /// The action of a message about the token as it is: `created` if nobody was told of its creation.
+    pub(super) fn word(&self, told: &ToldOf) -> &'static str {
+        if self.was_minted && !told.is_created { "created" } else { "updated" }
     }
 
     /// Whether an earlier look has seen all of it; `since` as in [`super::rounds::Round::since`].
@@ -89,7 +99,7 @@ pub(super) async fn read(
     after: u64,
 ) -> Result<Read, super::Trouble> {
     let (package, id) = key;
-    let word = if listed.was_minted && !told.is_created { "created" } else { "updated" };
+    let word = listed.word(told);
     let of = ActionsOf::Token { package: package.clone(), id: id.clone() };
     let mut newest = listed.newest.clone();
     for _ in 0..READS_MAX {

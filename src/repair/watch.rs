@@ -4,7 +4,6 @@
 //! store has stopped. One write at a time waits for its commit; what happens meanwhile is in the next look.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -12,22 +11,16 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::Setup;
 use super::hearing::{Hearing, Seen, Turn};
-use crate::clock::Clock;
 use crate::event::Stream;
 use crate::lifecycle::{Lifecycle, Task};
-use crate::metrics::Metrics;
-use crate::notices::{GapNotice, Notices};
-use crate::store::{GapChange, Heard, Stopped, Store};
+use crate::store::{GapChange, Heard, Stopped};
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Looks between two notes of what was heard: a gap that a kill begins is at most so many seconds too long.
 const NOTE_EVERY: u32 = 5;
 
 struct Watch {
-    store: Store,
-    clock: Clock,
-    metrics: Arc<Metrics>,
-    notices: Notices,
+    setup: Setup,
     hearing: Hearing,
     /// Streams that were heard when that was last noted.
     noted: usize,
@@ -37,15 +30,13 @@ struct Watch {
 
 /// Begins to watch the streams; a gap that an earlier run left, or that began with its end, goes on.
 pub(super) fn start(setup: &Setup, lifecycle: &Lifecycle) -> anyhow::Result<Task> {
-    let Setup { store, clock, metrics, notices, .. } = setup;
-    let Heard { until, gaps } = store.hearing().context("reading the gaps")?;
+    let Heard { until, gaps } = setup.store.hearing().context("reading the gaps")?;
     let ongoing = gaps.iter().filter(|gap| gap.to_ms.is_none());
     let current: HashMap<_, _> =
         ongoing.filter_map(|gap| Some((Stream::from_name(&gap.stream)?, gap.number))).collect();
     let in_gap: Vec<Stream> = current.keys().copied().collect();
     let hearing = Hearing::resume(until, &in_gap);
-    let (store, clock, metrics, notices) = (store.clone(), clock.clone(), Arc::clone(metrics), notices.clone());
-    let watch = Watch { store, clock, metrics, notices, hearing, noted: 0, current };
+    let watch = Watch { setup: setup.clone(), hearing, noted: 0, current };
     Ok(lifecycle.spawn("gaps", watch.run(lifecycle.clone())))
 }
 
@@ -66,12 +57,12 @@ impl Watch {
         }
         // The connections are on their way down: up to the last look everything was heard.
         // A store that stopped by itself has said why.
-        let _stopped = self.store.change_gap(GapChange::Heard(self.hearing.heard())).await;
+        let _stopped = self.setup.store.change_gap(GapChange::Heard(self.hearing.heard())).await;
     }
 
     async fn look(&mut self, has_to_note: bool) -> Result<(), Stopped> {
         let seen = self.seen();
-        for turn in self.hearing.look(&seen, self.metrics.store.intake_waits.value() > 0) {
+        for turn in self.hearing.look(&seen, self.setup.metrics.store.intake_waits.value() > 0) {
             self.note(turn).await?;
         }
         // A stream that is heard for the first time is noted at once: a kill would leave no gap otherwise.
@@ -85,13 +76,13 @@ impl Watch {
         let heard = self.hearing.heard();
         self.noted = heard.len();
         if !heard.is_empty() {
-            self.store.change_gap(GapChange::Heard(heard)).await?;
+            self.setup.store.change_gap(GapChange::Heard(heard)).await?;
         }
         Ok(())
     }
 
     fn seen(&self) -> Vec<Seen> {
-        let rows = self.metrics.source.connections();
+        let rows = self.setup.metrics.source.connections();
         let seen = rows.iter().filter_map(|row| {
             let stream = Stream::from_name(row.stream)?;
             let is_up = row.up.value() > 0;
@@ -105,19 +96,14 @@ impl Watch {
     async fn note(&mut self, turn: Turn) -> Result<(), Stopped> {
         match turn {
             Turn::Lost { stream, from, cause, detail } => {
-                let opened = self.store.change_gap(GapChange::Open { stream, from, cause, detail }).await?;
-                let Some(gap) = opened else { return Ok(()) };
-                tracing::warn!(%stream, gap = gap.number, %from, cause = cause.as_str(), "a gap is open: what happens is not heard");
-                self.metrics.gaps.increment();
-                let notice =
-                    GapNotice { number: gap.number, from, word: cause.as_str(), reason: gap.detail, returned: 0 };
-                self.notices.gap_opened(stream, notice);
-                self.current.insert(stream, gap.number);
+                if let Some(number) = self.setup.open_gap(stream, from, cause, detail).await? {
+                    self.current.insert(stream, number);
+                }
             }
             Turn::Back { stream } => {
                 let Some(number) = self.current.remove(&stream) else { return Ok(()) };
-                let to = self.clock.now();
-                self.store.change_gap(GapChange::End { number, to }).await?;
+                let to = self.setup.clock.now();
+                self.setup.store.change_gap(GapChange::End { number, to }).await?;
                 tracing::info!(%stream, gap = number, %to, "the stream is heard again: the gap has ended");
             }
         }
@@ -129,6 +115,6 @@ impl Watch {
         for stream in &streams {
             self.note(Turn::Back { stream: *stream }).await?;
         }
-        self.store.change_gap(GapChange::Forget(streams)).await.map(drop)
+        self.setup.store.change_gap(GapChange::Forget(streams)).await.map(drop)
     }
 }

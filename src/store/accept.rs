@@ -9,6 +9,7 @@ use super::format::{Batch, Record, Target};
 use super::known::{Known, Repeat, Verdict};
 use super::owned::Owned;
 use super::recent::{Entry, Recent};
+use super::recurred::Recurred;
 use super::repaired::{Fate, Ruling};
 use super::transaction::{NameKind, Transaction};
 use super::writer::SinkState;
@@ -26,6 +27,7 @@ pub(super) struct Accepting {
     pub(super) known: Known,
     pub(super) routes: HashMap<Arc<str>, u32>,
     pub(super) recent: Arc<Recent>,
+    pub(super) recurred: Arc<Recurred>,
     pub(super) owned: Owned,
     pub(super) metrics: Arc<Metrics>,
 }
@@ -75,7 +77,7 @@ impl Accepting {
                 Verdict::Duplicate(repeat) => {
                     match &event.repaired {
                         Some(repaired) => repaired.set(Fate::Known),
-                        None => self.count_repeat(repeat),
+                        None => self.count_repeat(repeat, &event),
                     }
                     rerouted.extend(event.quarantine.is_some().then_some(event));
                     continue;
@@ -186,12 +188,15 @@ impl Accepting {
         self.recent.rung(self.next_seq - 1);
     }
 
-    fn count_repeat(&self, repeat: Repeat) {
+    fn count_repeat(&self, repeat: Repeat, event: &Candidate) {
         let intake = &self.metrics.intake;
         intake.duplicates.increment();
         match repeat {
             Repeat::Same => {}
-            Repeat::Recurred => intake.recurred.increment(),
+            Repeat::Recurred => {
+                intake.recurred.increment();
+                self.recurred.note(event);
+            }
             Repeat::Variant => intake.variants.increment(),
         }
     }

@@ -10,7 +10,7 @@ pub(super) struct Sealed {
     pub(super) key: &'static [&'static str],
 }
 
-pub(super) const SEALED: [Sealed; 18] = [
+pub(super) const SEALED: [Sealed; 19] = [
     Sealed { table: Table::Batch, name: "batch", key: &["first"] },
     Sealed { table: Table::Event, name: "event", key: &["seq"] },
     Sealed { table: Table::Settled, name: "settled", key: &["sink", "seq"] },
@@ -25,6 +25,7 @@ pub(super) const SEALED: [Sealed; 18] = [
     Sealed { table: Table::Spent, name: "spent", key: &["key"] },
     Sealed { table: Table::Gap, name: "gap", key: &["number"] },
     Sealed { table: Table::Heard, name: "heard", key: &["stream"] },
+    Sealed { table: Table::Audited, name: "audited", key: &["stream"] },
     Sealed { table: Table::Holding, name: "holding", key: &["package", "owner"] },
     Sealed { table: Table::Due, name: "due", key: &["package", "owner"] },
     Sealed { table: Table::Collection, name: "collection", key: &["package"] },

@@ -29,6 +29,7 @@ pub(super) enum Table {
     Spent = 20,
     Gap = 21,
     Heard = 22,
+    Audited = 23,
     Holding = 30,
     Due = 31,
     Collection = 32,

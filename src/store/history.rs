@@ -71,13 +71,32 @@ pub(crate) struct ToldOf {
     pub(crate) is_created: bool,
     /// The newest that they name.
     pub(crate) deploy: Option<Box<str>>,
+    /// Those that the stream told, as far as they were looked at, the newest first.
+    pub(crate) sent: Vec<Sent>,
+}
+
+/// An event that a stream told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Sent {
+    /// When CSPR.cloud says to have sent it.
+    pub(crate) at_ms: u64,
+    pub(crate) accepted_ms: u64,
+}
+
+impl History {
+    /// `None` if it did not come by its stream, or does not say when it was sent.
+    fn sent(&self) -> Option<Sent> {
+        let at: jiff::Timestamp = self.facts.as_ref()?.timestamp.as_deref()?.parse().ok()?;
+        let at_ms = u64::try_from(at.as_millisecond()).ok()?;
+        (self.origin == Origin::Stream).then_some(Sent { at_ms, accepted_ms: self.accepted_at.0 })
+    }
 }
 
 impl Store {
-    /// What is told of these tokens (package and id), one by one. Blocks for a moment.
-    pub(crate) fn told_of(&self, tokens: &[(String, String)]) -> Result<Vec<ToldOf>, OpenError> {
+    /// What the events of a stream tell of these tokens (package and id), one by one. Blocks for a moment.
+    pub(crate) fn told_of(&self, stream: Stream, tokens: &[(String, String)]) -> Result<Vec<ToldOf>, OpenError> {
         let events = Events::open(&self.surveys.directory)?;
-        tokens.iter().map(|(package, id)| Ok(events.told_of(package, id)?)).collect()
+        tokens.iter().map(|(package, id)| Ok(events.told_of(stream, package, id)?)).collect()
     }
 }
 
@@ -101,11 +120,12 @@ impl Events {
         self.noted(search.run_to(last.unwrap_or(i64::MAX.unsigned_abs()).min(i64::MAX.unsigned_abs())))
     }
 
-    fn told_of(&self, package: &str, id: &str) -> rusqlite::Result<ToldOf> {
+    fn told_of(&self, stream: Stream, package: &str, id: &str) -> rusqlite::Result<ToldOf> {
         let mut told = ToldOf::default();
         for seq in self.find_token(Token { contract_package: package, token_id: id }, None, TOLD_AMONG_MAX)? {
-            let found = self.history(seq)?.filter(|found| found.stream == Stream::NftTokens);
-            let Some(facts) = found.and_then(|found| found.facts) else { continue };
+            let Some(found) = self.history(seq)?.filter(|found| found.stream == stream) else { continue };
+            told.sent.extend(found.sent());
+            let Some(facts) = found.facts else { continue };
             told.is_created |= &*facts.action == "created";
             told.deploy = told.deploy.or(facts.deploy_hash);
             if told.is_created && told.deploy.is_some() {

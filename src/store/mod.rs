@@ -46,6 +46,7 @@
 //! | `spent` | 0 | requests to CSPR.cloud's REST API in the last day, by the hour |
 //! | `gap` | number | a span in which a stream was not heard, why, and what was done about it |
 //! | `heard` | stream | up to when it was heard |
+//! | `audited` | stream | up to when what it told was held against what REST lists |
 //! | `name` | number | names of sinks and routes, referred to by number |
 //! | `epoch` | first seq | the epochs of sequences |
 //! | `meta` | key | where the known ids begin |
@@ -81,6 +82,7 @@ mod ranges;
 mod reader;
 mod rebuild;
 mod recent;
+mod recurred;
 mod repaired;
 mod room;
 mod roster;
@@ -90,6 +92,7 @@ mod small;
 mod space;
 mod spent;
 mod start;
+mod told;
 mod transaction;
 mod verify;
 mod vouch;
@@ -105,8 +108,8 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 pub(crate) use change::{Attempt, Change, End, Held, Paused, PausedBy, Replay, Settlement, Waiting};
 pub(crate) use claimed::{Claimed, Page};
 pub(crate) use error::{OpenError, Stopped};
-pub(crate) use gap::{Gap, GapCause, GapChange, GapState, Heard, gaps};
-pub(crate) use history::{Body, Events, History, Token, ToldOf, events};
+pub(crate) use gap::{Audited, Gap, GapCause, GapChange, GapState, Heard, gaps};
+pub(crate) use history::{Body, Events, History, Sent, Token, ToldOf, events};
 pub(crate) use input::{Candidate, Quarantined, Settings};
 pub(crate) use inspect::{Inspection, Known, inspect};
 pub(crate) use job::{
@@ -120,6 +123,7 @@ pub(crate) use past::{PastDelivery, State};
 pub(crate) use quarantine::{QuarantinedMessage, quarantine};
 pub(crate) use rebuild::{Rebuilt, rebuild};
 pub(crate) use repaired::{Fate, Knowledge, Repaired};
+pub(crate) use told::LastTold;
 pub(crate) use verify::{Report, verify};
 
 use crate::clock::Clock;
@@ -156,6 +160,7 @@ pub(crate) struct Store {
     surveys: job::Surveys,
     marks: Arc<owned::Inbox>,
     epochs: epoch::Epochs,
+    recurred: Arc<recurred::Recurred>,
 }
 
 /// Who is served, and who is owed something and is not.

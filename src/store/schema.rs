@@ -86,6 +86,7 @@ const LATER_TABLES: &str = "
     CREATE TABLE IF NOT EXISTS spent (key INTEGER PRIMARY KEY, row BLOB NOT NULL);
     CREATE TABLE IF NOT EXISTS gap (number INTEGER PRIMARY KEY, row BLOB NOT NULL);
     CREATE TABLE IF NOT EXISTS heard (stream INTEGER PRIMARY KEY, row BLOB NOT NULL);
+    CREATE TABLE IF NOT EXISTS audited (stream INTEGER PRIMARY KEY, row BLOB NOT NULL);
 ";
 
 /// How many dead letters each sink has, and what their messages take, kept by the database itself, whoever writes:

@@ -17,6 +17,7 @@ use super::owned::Owned;
 use super::queue::{Queue, for_batches_from};
 use super::reader::{self, Reader};
 use super::recent::Recent;
+use super::recurred::Recurred;
 use super::room::Waits;
 use super::space::Space;
 use super::transaction::{NameKind, number_of};
@@ -73,6 +74,7 @@ pub(super) fn open(
     let space = Space::new(&connection, &settings, Arc::clone(&metrics), scan.keys_from)?;
     let owned = Owned::open(&connection)?;
     let (marks, known_epochs) = (owned.inbox(), epochs.clone());
+    let recurred = Arc::<Recurred>::default();
     let accepting = Accepting {
         network: settings.network,
         epochs,
@@ -80,6 +82,7 @@ pub(super) fn open(
         known: scan.known,
         routes: HashMap::new(),
         recent: Arc::clone(&recent),
+        recurred: Arc::clone(&recurred),
         owned,
         metrics: Arc::clone(&metrics),
     };
@@ -89,7 +92,7 @@ pub(super) fn open(
     let accepts = Arc::new(Semaphore::new(ACCEPTS_MAX));
     let roster = Arc::new(Mutex::new(Roster { sinks, parked }));
     let epochs = known_epochs;
-    Ok(Opened { store: Store { commands, reader, accepts, recent, roster, surveys, marks, epochs }, queues })
+    Ok(Opened { store: Store { commands, reader, accepts, recent, roster, surveys, marks, epochs, recurred }, queues })
 }
 
 /// What is owed to sinks that are not configured. One that is owed nothing must not hold back what is behind it.

@@ -87,6 +87,21 @@ async fn duplicates_are_counted_and_carry_another_time() {
 }
 
 #[tokio::test]
+async fn a_lost_event_leaves_no_trace_on_the_connection() {
+    let (_lifecycle, emulator) = emulator(Settings::default(), None).await;
+    let mut client = client(&emulator, "/nft-tokens").await;
+    emulator.inject(Fault::Lose);
+    for n in 1..=3 {
+        emulator.send(Stream::NftTokens, event(n)).await;
+    }
+    for n in [2, 3] {
+        assert_eq!(text(&mut client).await.as_str(), event(n));
+    }
+    let tally = emulator.until(|tally| tally.sent_total() == 2).await;
+    assert_eq!((tally.lost, tally.published, tally.repeats), (1, 3, 0));
+}
+
+#[tokio::test]
 async fn reordered_events_change_places_and_none_is_lost() {
     let (_lifecycle, emulator) = emulator(Settings::default(), None).await;
     let mut client = client(&emulator, "/nft-tokens").await;

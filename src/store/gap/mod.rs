@@ -1,9 +1,11 @@
-//! Gaps: the spans in which a stream was not heard, and up to when each was. A row for each gap, one for each stream.
+//! Gaps: the spans in which a stream was not heard, and up to when each was, and was audited. A row for each gap, and
+//! two for each stream.
 //!
 //! A gap begins where its stream was last heard, and ends when all of it is heard again. That moment is written down
 //! every few seconds, so a gap that a kill began is known at the next start, a few seconds too long rather than too
 //! short. A gap stays open until somebody has seen to it.
 
+mod audited;
 #[cfg(test)]
 mod tests;
 
@@ -20,11 +22,12 @@ use super::writer::Command;
 use super::{Store, schema};
 use crate::clock::Timestamp;
 use crate::event::Stream;
+pub(crate) use audited::Audited;
 
 /// Beyond so many the oldest gap is forgotten, and that is logged.
 const GAPS_MAX: u64 = 1_000;
 
-/// A span in which a stream was not heard.
+/// A span in which a stream was not heard, or did not tell everything.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Gap {
     pub(crate) number: u64,
@@ -60,6 +63,8 @@ pub(crate) enum GapCause {
     Silent,
     /// The store had no room, so nothing was read.
     IntakeWaited,
+    /// It was heard, and yet REST lists what it has not told.
+    Audit,
 }
 
 impl GapCause {
@@ -70,6 +75,7 @@ impl GapCause {
             Self::Disconnected => "disconnected",
             Self::Silent => "silent",
             Self::IntakeWaited => "intake_waited",
+            Self::Audit => "audit",
         }
     }
 }
@@ -108,6 +114,8 @@ impl GapState {
 pub(crate) enum GapChange {
     /// All that came on these streams up to these moments was read.
     Heard(Vec<(Stream, Timestamp)>),
+    /// What a stream has told was held against what REST lists.
+    Audited(Audited),
     /// Nothing subscribes to these streams any more, so they cannot have gaps.
     Forget(Vec<Stream>),
     Open {
@@ -221,6 +229,7 @@ fn apply(change: &GapChange, connection: &Connection) -> rusqlite::Result<Option
             }
             Ok(None)
         }
+        GapChange::Audited(audited) => audited::write(connection, audited).map(|()| None),
         GapChange::Forget(streams) => {
             let mut statement = connection.prepare_cached("DELETE FROM heard WHERE stream = ?1")?;
             streams.iter().try_for_each(|stream| statement.execute([stream.code()]).map(drop))?;

@@ -6,7 +6,8 @@ fn connection() -> Connection {
     let connection = Connection::open_in_memory().unwrap();
     let tables = "CREATE TABLE event (seq INTEGER PRIMARY KEY);
                   CREATE TABLE gap (number INTEGER PRIMARY KEY, row BLOB NOT NULL);
-                  CREATE TABLE heard (stream INTEGER PRIMARY KEY, row BLOB NOT NULL)";
+                  CREATE TABLE heard (stream INTEGER PRIMARY KEY, row BLOB NOT NULL);
+                  CREATE TABLE audited (stream INTEGER PRIMARY KEY, row BLOB NOT NULL)";
     connection.execute_batch(tables).unwrap();
     connection
 }
@@ -79,4 +80,20 @@ fn what_was_heard_is_known_until_it_is_forgotten() {
     apply(&GapChange::Forget(vec![Stream::Blocks]), &connection).unwrap();
     connection.execute("UPDATE heard SET row = substr(row, 2)", []).unwrap();
     assert_eq!(read_heard(&connection).unwrap(), []);
+}
+
+#[test]
+fn how_far_an_audit_came_is_kept_and_a_damaged_note_of_it_counts_as_none() {
+    let connection = connection();
+    let audited = |stream, until| Audited { stream, until: Timestamp(until), routes: u64::MAX - until };
+    let (tokens, actions) = (audited(Stream::NftTokens, 9), audited(Stream::NftTokenActions, 5));
+    for noted in [audited(Stream::NftTokens, 7), actions, tokens] {
+        assert_eq!(apply(&GapChange::Audited(noted), &connection).unwrap(), None);
+    }
+    let mut read = audited::read_all(&connection).unwrap();
+    read.sort_by_key(|audited| audited.until);
+    assert_eq!(read, [actions, tokens]);
+    let hurt = "UPDATE audited SET row = substr(row, 2) WHERE stream = ?1";
+    connection.execute(hurt, [Stream::NftTokens.code()]).unwrap();
+    assert_eq!(audited::read_all(&connection).unwrap(), [actions]);
 }

@@ -94,6 +94,7 @@ fn lost_orders(before: &Report) -> impl Iterator<Item = (String, Ranges)> {
         ("spent", "counts of requests to the REST API: they are counted anew"),
         ("gap", "gaps: nobody knows of which spans"),
         ("heard", "notes of when a stream was last heard: the next start opens no gap for it"),
+        ("audited", "notes of how far streams were audited: audits begin anew"),
         ("holding", "numbers of tokens that somebody owns: they are told as new"),
         ("due", "owners to be asked for: the next walk through their package finds what has changed"),
         ("collection", "packages that were seen in whole: the next walk through them is a baseline again"),

@@ -108,7 +108,7 @@ impl Reading {
                 self.damaged.entry(Vec::new()).or_default().push(0);
                 continue;
             };
-            match open(self.sealed.table, &key, row.get_ref(parts)?.as_bytes().unwrap_or_default()) {
+            match open(self.sealed.table, &key, row.get_ref(parts)?.as_blob().unwrap_or_default()) {
                 Ok(payload) => take(&key, payload),
                 Err(_) => self.damage(&key),
             }

@@ -4,6 +4,7 @@
 //! for a fixed time: [`until`] polls what can be observed, with a deadline.
 
 mod admin;
+mod audit;
 mod backfill;
 mod collections;
 mod disk;
@@ -26,6 +27,7 @@ mod real;
 mod reload;
 mod repair;
 mod resumed;
+mod session;
 mod sick;
 mod start;
 mod stop;

@@ -97,7 +97,7 @@ pub(super) fn is_final(told: Vec<Value>, states: &States) -> bool {
 }
 
 /// Ends an emulator and takes its word.
-async fn tally(emulator: &mut Process) -> Value {
+pub(super) async fn tally(emulator: &mut Process) -> Value {
     emulator.terminate().await;
     emulator.ended().await;
     serde_json::from_str(emulator.said().lines().last().unwrap()).unwrap()

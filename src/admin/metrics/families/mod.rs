@@ -148,6 +148,10 @@ fn kept(context: &Context, overview: &Overview, to: &mut Exposition) {
     to.gauge("cspr_relay_store_quarantined", "Messages in quarantine.").sample(&[], overview.quarantined);
     to.counter("cspr_relay_gaps_total", "Gaps that began.").sample(&[], context.metrics.gaps.value());
     to.gauge("cspr_relay_gaps_open", "Gaps that nobody has seen to.").sample(&[], overview.gaps);
+    let help = "Times that what a stream told was held against what REST lists.";
+    to.counter("cspr_relay_audits_total", help).sample(&[], context.metrics.audits.value());
+    let help = "Events that audits found missing; each time that makes a gap.";
+    to.counter("cspr_relay_audit_missed_total", help).sample(&[], context.metrics.audit_missed.value());
     let mut family = to.gauge("cspr_relay_gaps_oldest_timestamp_seconds", "When the oldest of them began.");
     overview.oldest_gap_at.iter().for_each(|at| family.sample(&[], seconds(*at)));
     let mut family = to.gauge("cspr_relay_parked_deliveries", "Deliveries kept for sinks that are not configured.");

@@ -101,6 +101,7 @@ async fn what_operators_asked_for_and_what_was_seen_is_checked_like_events() {
         ("job", b"replay_events", "jobs"),
         ("holding", b"the holder 7 of tokens", "numbers of tokens"),
         ("due", b"the owner who is due", "owners to be asked for"),
+        ("audited", b"a print!", "how far streams were audited"),
         ("collection", b"the package of a walk", "seen in whole"),
     ] {
         let mut hurt = whole.clone();

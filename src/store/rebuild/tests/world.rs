@@ -14,8 +14,8 @@ use crate::store::rebuild::pour::pour;
 use crate::store::schema::PAGE_BYTES;
 use crate::store::tests::{Fixture, settings};
 use crate::store::{
-    Attempt, Candidate, Change, End, EventChoice, Held, Holding, LetterChoice, Observed, Order, Paused, PausedBy,
-    Quarantined, Settlement, Store, Waiting, schema,
+    Attempt, Audited, Candidate, Change, End, EventChoice, GapChange, Held, Holding, LetterChoice, Observed, Order,
+    Paused, PausedBy, Quarantined, Settlement, Store, Waiting, schema,
 };
 
 pub(super) const SINKS: [&str; 3] = ["a", "b", "c"];
@@ -154,6 +154,9 @@ async fn own(fixture: &Fixture) {
     observed.push(Observed::Walked { package: "the package of a walk".into(), dues_to: 0 });
     observed.push(Observed::Missed { package: Arc::clone(&package), owner: "the owner who is due".into() });
     fixture.store.observe(observed, Vec::new()).await.unwrap();
+    let routes = u64::from_be_bytes(*b"a print!");
+    let audited = Audited { stream: Stream::NftTokens, until: Timestamp(9), routes };
+    fixture.store.change_gap(GapChange::Audited(audited)).await.unwrap();
 }
 
 async fn settle(fixture: &Fixture, numbers: std::ops::Range<u64>) {
