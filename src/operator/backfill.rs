@@ -45,6 +45,18 @@ pub(super) enum Trouble {
     Passing(RestError),
     /// The job has come to its end.
     Final(anyhow::Error),
+    /// The job was cancelled when so many events of the page had been accepted.
+    Cancelled { done: u64 },
+}
+
+impl Trouble {
+    /// The same, met after so many events of the page had been accepted.
+    pub(super) fn after(self, done: u64) -> Self {
+        match self {
+            Self::Cancelled { .. } => Self::Cancelled { done },
+            other => other,
+        }
+    }
 }
 
 impl From<RestError> for Trouble {
@@ -107,13 +119,16 @@ impl Work {
             let page = tokio::select! {
                 biased;
                 () = self.drain.cancelled() => return Ok(None),
-                () = self.cancel.cancelled() => continue,
                 page = filling.page(&job, rows) => page,
                 () = self.tell_waits(job.clone()) => continue,
             };
             let page = match page {
                 Ok(page) => page,
                 Err(Trouble::Final(error)) => return Err(error),
+                Err(Trouble::Cancelled { done }) => {
+                    job.counts.add(Counts { seen: done, matched: done, done, ..Counts::default() });
+                    continue;
+                }
                 Err(Trouble::Passing(error)) => {
                     failures += 1;
                     self.put_off(&mut job, &error, failures).await;
@@ -137,6 +152,15 @@ impl Work {
                 job.trouble = trouble;
                 self.board.show(job.clone());
             }
+        }
+    }
+
+    /// What comes of it, unless the job is cancelled before.
+    pub(super) async fn unless_cancelled<T>(&self, work: impl Future<Output = T>) -> Result<T, Trouble> {
+        tokio::select! {
+            biased;
+            () = self.cancel.cancelled() => Err(Trouble::Cancelled { done: 0 }),
+            done = work => Ok(done),
         }
     }
 

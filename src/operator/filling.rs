@@ -99,7 +99,8 @@ impl<'w> Filling<'w> {
         if self.history { Stream::NftTokenActions } else { Stream::NftTokens }
     }
 
-    /// What is to become of the next rows, at most `max`. What was accepted stays so if it is dropped.
+    /// What is to become of the next rows, at most `max`. A job that is cancelled ends at the next wait; what was
+    /// accepted until then stays so, and is told.
     pub(super) async fn page(&mut self, job: &Job, max: usize) -> Result<JobPage, Trouble> {
         let (at, size) = (job.looked_at(), Rest::PAGE_SIZE as u64);
         let number = at / size + 1;
@@ -112,13 +113,17 @@ impl<'w> Filling<'w> {
         let is_whole = offset + rows_now.len() >= rows.len();
         let (known, is_last) = (*known, is_whole && *is_last);
         let looked_at = if is_whole && !is_last { number * size } else { at + rows_now.len() as u64 };
-        let Sorted { stored, counts } = self.sort(rows_now, known).await?;
+        let mut sorted = Sorted::default();
+        let judged = self.sort(rows_now, known, &mut sorted).await;
+        let Sorted { stored, counts } = sorted;
+        judged.map_err(|trouble| trouble.after(counts.done))?;
         Ok(JobPage::of_stored(stored, counts, looked_at, is_last))
     }
 
     async fn fetch(&mut self, number: u64) -> Result<Fetched, Trouble> {
         let known = self.moments();
-        let page = self.present().page(&self.package, self.history, number).await?;
+        let asked = self.present().page(&self.package, self.history, number);
+        let page = self.work.unless_cancelled(asked).await??;
         if number == 1 && page.rows.is_empty() {
             return Err(Trouble::Final(anyhow!(nothing(&self.package))));
         }
@@ -132,10 +137,10 @@ impl<'w> Filling<'w> {
         Moments { after: self.past.before(now, LAG_MAX), began }
     }
 
-    async fn sort(&mut self, rows: Vec<Option<Told>>, known: Moments) -> Result<Sorted, Trouble> {
+    async fn sort(&mut self, rows: Vec<Option<Told>>, known: Moments, sorted: &mut Sorted) -> Result<(), Trouble> {
         let seen = rows.len() as u64;
         let told: Vec<Told> = rows.into_iter().flatten().collect();
-        let mut sorted = Sorted { counts: Counts { seen, ..Counts::default() }, ..Sorted::default() };
+        sorted.counts.add(Counts { seen, ..Counts::default() });
         sorted.left(seen - told.len() as u64);
         let mut fresh = Vec::new();
         for (told, stored) in self.with_stored(told).await? {
@@ -151,10 +156,9 @@ impl<'w> Filling<'w> {
             if some.is_empty() {
                 break;
             }
-            open.extend(self.accept(some, &mut sorted).await?);
+            open.extend(self.accept(some, sorted).await?);
         }
-        self.settle(open, &mut sorted).await?;
-        Ok(sorted)
+        self.settle(open, sorted).await
     }
 
     /// Makes events of them; those of which the stream has told what REST may not know come back.
@@ -170,7 +174,7 @@ impl<'w> Filling<'w> {
         let (candidates, offered): (Vec<Candidate>, Vec<Told>) = offered.unzip();
         let bytes = candidates.iter().map(|candidate| candidate.body.len() as u64).sum();
         while !start.means.has_place(&self.sink, bytes) {
-            sleep(LOOK_EVERY).await;
+            self.work.unless_cancelled(sleep(LOOK_EVERY)).await?;
         }
         let fates = start.store.accept_repaired(candidates).await?;
         kill_point("backfill-accepted");
@@ -187,7 +191,7 @@ impl<'w> Filling<'w> {
                 return Ok(());
             }
             if read > 0 {
-                sleep(PAUSE).await;
+                self.work.unless_cancelled(sleep(PAUSE)).await?;
             }
             let mut still_open = Vec::new();
             for told in open {
@@ -211,7 +215,8 @@ impl<'w> Filling<'w> {
     /// Reads a token alone; it comes back if REST is still behind.
     async fn read(&mut self, told: Told, sorted: &mut Sorted) -> Result<Option<Told>, Trouble> {
         let known = self.moments();
-        let Some(exactly) = self.present().exactly(&self.package, &told.token_id).await? else {
+        let asked = self.present().exactly(&self.package, &told.token_id);
+        let Some(exactly) = self.work.unless_cancelled(asked).await?? else {
             sorted.counts.add(Counts { matched: 1, gone: 1, ..Counts::default() });
             return Ok(None);
         };

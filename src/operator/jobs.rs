@@ -248,20 +248,19 @@ impl Work {
         Ok(Some(job))
     }
 
-    /// Hands a step over until there is room for it; nothing if the relay stops before, or if it was cancelled, which
-    /// the next round sees.
+    /// Hands a step over until there is room for it; nothing if the relay stops before. That of a job that is cancelled
+    /// is tried once, and what was done for it already is counted.
     pub(super) async fn hand_over(&self, step: Step) -> anyhow::Result<Option<Job>> {
-        let before = step.job.clone();
         loop {
             if self.drain.is_cancelled() {
                 return Ok(None);
             }
-            if before.is_running() && self.cancel.is_cancelled() {
-                return Ok(Some(before));
-            }
             if let Some(job) = self.start.store.step(step.clone()).await? {
                 self.board.show(job.clone());
                 return Ok(Some(job));
+            }
+            if step.job.is_running() && self.cancel.is_cancelled() {
+                return Ok(Some(step.without_rows()));
             }
             sleep(PAUSE).await;
         }

@@ -136,6 +136,13 @@ impl Step {
         Self { job, page: Page::default() }
     }
 
+    /// The job with what was done for its page already, and none of its rows.
+    pub(crate) fn without_rows(self) -> Job {
+        let Self { mut job, page } = self;
+        job.counts.add(page.counts);
+        job
+    }
+
     /// Does what the page is about, or as much of it as fits a commit; the job as it stands then, and what is to be
     /// handed to sinks once this is durable.
     pub(in crate::store) fn apply(
