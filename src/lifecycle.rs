@@ -26,6 +26,12 @@ pub(crate) struct Task {
     handle: tokio::task::JoinHandle<()>,
 }
 
+/// Where tests that kill the process end it; nothing without the feature `failpoints`.
+#[cfg_attr(not(feature = "failpoints"), expect(unused_variables, reason = "the name is used by the feature alone"))]
+pub(crate) fn kill_point(name: &str) {
+    fail::fail_point!(name, |_| std::process::abort());
+}
+
 impl Default for Lifecycle {
     fn default() -> Self {
         let root = CancellationToken::new();

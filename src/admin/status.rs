@@ -81,6 +81,8 @@ pub(crate) struct RestStatus {
     pub(crate) waiting_until: Option<String>,
     /// Requests without a usable answer, since the relay started.
     pub(crate) failures: u64,
+    /// Why the last request brought none; absent once one was answered.
+    pub(crate) trouble: Option<String>,
 }
 
 /// The spans in which events may have been missed, as far as nobody has seen to them.
@@ -198,6 +200,7 @@ fn rest(rest: &RestMetrics) -> RestStatus {
         waiting: rest.waiting.value(),
         waiting_until: rest.waiting_until.moment().map(|at| at.to_string()),
         failures: rest.failed.value(),
+        trouble: rest.trouble(),
     }
 }
 

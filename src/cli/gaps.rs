@@ -3,8 +3,9 @@
 use std::io::{self, Write};
 
 use super::USAGE;
+use super::listen::shown;
 use super::relay::Place;
-use super::table::Table;
+use super::table::{Table, whole_seconds};
 use crate::admin::gaps::{CloseRequest, GapView, Gaps};
 
 /// Look at the spans in which events may have been missed, and say that one was seen to
@@ -81,33 +82,40 @@ fn write(gaps: &[GapView], out: &mut impl Write) -> io::Result<()> {
     if gaps.is_empty() {
         return writeln!(out, "There are no gaps: nothing can have been missed.");
     }
-    let mut table = Table::new(["GAP", "STATE", "STREAM", "FROM", "TO", "CAUSE", "CAME BACK", "DETAIL"]);
+    let mut table = Table::new(["gap", "state", "stream", "from", "to", "back"]);
     for gap in gaps {
-        let to = gap.to.clone().unwrap_or_else(|| "goes on".to_owned());
-        let said = [gap.detail.clone(), gap.note.clone()].into_iter().flatten().collect::<Vec<_>>().join("; ");
+        let to = gap.to.as_deref().map_or_else(|| "goes on".to_owned(), whole_seconds);
         let (number, state, stream) = (gap.number.to_string(), gap.state.clone(), gap.stream.clone());
-        table.row([number, state, stream, gap.from.clone(), to, gap.cause.clone(), gap.returned.to_string(), said]);
+        table.row([number, state, stream, whole_seconds(&gap.from), to, gap.returned.to_string()]);
     }
-    table.write(out)
+    table.write(out)?;
+    writeln!(out)?;
+    gaps.iter().try_for_each(|gap| writeln!(out, "{}: {}", gap.number, shown(&about(gap), usize::MAX)))
+}
+
+/// Why there is a gap, and why it is in its state.
+fn about(gap: &GapView) -> String {
+    let parts = [Some(gap.cause.as_str()), gap.detail.as_deref(), gap.note.as_deref()];
+    parts.into_iter().flatten().collect::<Vec<_>>().join("; ")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn shown(gaps: &[GapView]) -> String {
+    fn written(gaps: &[GapView]) -> String {
         let mut out = Vec::new();
         write(gaps, &mut out).unwrap();
         String::from_utf8(out).unwrap()
     }
 
     #[test]
-    fn gaps_stand_in_a_table() {
-        assert_eq!(shown(&[]), "There are no gaps: nothing can have been missed.\n");
-        let gap = GapView {
-            number: 3,
-            stream: "nft-tokens".to_owned(),
-            from: "2026-01-01T00:00:00.000Z".to_owned(),
+    fn gaps_fit_eighty_columns_and_say_why_below() {
+        assert_eq!(written(&[]), "There are no gaps: nothing can have been missed.\n");
+        let goes_on = GapView {
+            number: 104,
+            stream: "nft-token-actions".to_owned(),
+            from: "2026-01-01T00:00:00.123Z".to_owned(),
             to: None,
             cause: "disconnected".to_owned(),
             detail: Some("the server\u{1b}[2J went away".to_owned()),
@@ -115,9 +123,21 @@ mod tests {
             note: None,
             returned: 0,
         };
-        let text = shown(&[gap]);
-        let row = text.lines().nth(1).unwrap();
-        assert!(row.starts_with("3    open   nft-tokens  2026-01-01T00:00:00.000Z  goes on  disconnected"), "{row}");
-        assert!(!row.contains('\u{1b}'), "{row:?}");
+        let ended = GapView {
+            to: Some("2026-01-01T00:00:02.123Z".to_owned()),
+            state: "unrepairable".to_owned(),
+            note: Some("no route names a package".to_owned()),
+            returned: 12,
+            ..goes_on.clone()
+        };
+        let expected = "\
+gap  state         stream             from                  to                    back
+104  open          nft-token-actions  2026-01-01T00:00:00Z  goes on                  0
+104  unrepairable  nft-token-actions  2026-01-01T00:00:00Z  2026-01-01T00:00:02Z    12
+
+104: disconnected; the server\\u{1b}[2J went away
+104: disconnected; the server\\u{1b}[2J went away; no route names a package
+";
+        assert_eq!(written(&[goes_on, ended]), expected);
     }
 }

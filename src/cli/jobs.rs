@@ -113,7 +113,7 @@ mod tests {
             trouble: None,
             ..job.clone()
         };
-        let expected = "job  state                   begun  matched  done  what\n\
+        let expected = "job  state    begun                 matched  done  what\n\
                         3    running  2026-01-01T00:00:00Z       10     7  replay events, sink=crm\n\
                         2    failed   2026-01-01T00:00:00Z       10     7  replay events, sink=crm\n\
                         job 3 waits: HTTP 429\n\

@@ -45,7 +45,7 @@ const USAGE: u8 = 2;
 /// Blocking work that is stuck (a full pipe) does not keep the process from ending.
 const RUNTIME_SHUTDOWN: Duration = Duration::from_millis(200);
 
-/// Carry events from CSPR.cloud (Casper Network) to signed webhooks, and lose none
+/// Carry events from CSPR.cloud (Casper Network) to webhooks, Kafka and AMQP, and lose none
 ///
 /// Start with `cspr-relay demo`, which needs nothing. Then write a configuration (see `config.example.yaml`), check it
 /// with `cspr-relay check` and run it with `cspr-relay run`.

@@ -51,7 +51,9 @@ impl Table {
         let width = |(index, name): (usize, &String)| {
             let cells = || self.rows.iter().filter_map(move |row| row.get(index));
             let width = cells().map(|cell| cell.chars().count()).max().unwrap_or_default();
-            let is_number = |cell: &String| cell.is_empty() || cell.starts_with(|c: char| c.is_ascii_digit());
+            let is_time = |cell: &String| cell.contains(':');
+            let is_number =
+                |cell: &String| cell.is_empty() || (cell.starts_with(|c: char| c.is_ascii_digit()) && !is_time(cell));
             (width.max(name.chars().count()), index > 0 && cells().all(is_number))
         };
         heading.iter().enumerate().map(width).collect()

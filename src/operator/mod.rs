@@ -4,6 +4,7 @@
 
 mod backfill;
 mod board;
+mod filling;
 mod jobs;
 mod pace;
 #[cfg(test)]

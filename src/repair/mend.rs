@@ -8,7 +8,7 @@
 //! told, however many gaps there are. After a round the next one of that stream waits four times as long as it took, so
 //! a connection that comes and goes cannot use up what others may ask.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -19,11 +19,11 @@ use super::listing::Listing;
 use super::rounds::{self, Due, Look, MEANWHILE_EVERY, Round};
 use super::scope::Scope;
 use super::token::{self, Key, Listed, Mark};
-use super::{Setup, Trouble, Wanted, message};
+use super::{Past, Setup, Trouble, Wanted, message, waiting};
 use crate::backoff::Backoff;
 use crate::clock::Timestamp;
 use crate::event::Stream;
-use crate::lifecycle::Lifecycle;
+use crate::lifecycle::{Lifecycle, kill_point};
 use crate::notices::GapNotice;
 use crate::source::rest::{Action, RestError};
 use crate::store::{Candidate, Fate, Gap, GapChange, GapState, Repaired, Stopped, ToldOf};
@@ -50,8 +50,7 @@ pub(super) struct Mender {
     setup: Setup,
     wanted: watch::Receiver<Wanted>,
     streams: HashMap<String, Standing>,
-    /// The newest event at moments of the past, the oldest moment first.
-    newest: VecDeque<(Instant, u64)>,
+    past: Past,
 }
 
 /// How the repairs of a stream stand.
@@ -72,7 +71,7 @@ struct Ground<'a> {
 
 impl Mender {
     pub(super) fn new(setup: Setup, wanted: watch::Receiver<Wanted>) -> Self {
-        Self { setup, wanted, streams: HashMap::new(), newest: VecDeque::new() }
+        Self { setup, wanted, streams: HashMap::new(), past: Past::default() }
     }
 
     pub(super) async fn run(mut self, lifecycle: Lifecycle) {
@@ -98,10 +97,7 @@ impl Mender {
         let gaps = self.setup.store.gaps().await?;
         let config = self.wanted.borrow().config;
         let now = Instant::now();
-        self.newest.push_back((now, self.setup.store.newest()));
-        while self.newest.get(1).is_some_and(|(at, _)| now.duration_since(*at) >= config.recheck) {
-            self.newest.pop_front();
-        }
+        self.past.note(now, self.setup.store.newest(), config.recheck);
         for (stream, round) in rounds::due(&gaps, self.setup.clock.now(), &config) {
             let mut standing = self.streams.remove(&stream).unwrap_or_default();
             if standing.not_before.is_none_or(|at| at <= now) {
@@ -117,7 +113,8 @@ impl Mender {
 
     async fn mend(&self, round: &Round, stream: &str, standing: &mut Standing) -> Result<(), Stopped> {
         let (began, mut found) = (Instant::now(), Found::default());
-        match self.round(round, stream, &mut standing.marks, &mut found).await {
+        let work = self.round(round, stream, &mut standing.marks, &mut found);
+        match waiting::noting(&self.setup, round, work).await {
             Ok(()) => {
                 let pause = if round.is_meanwhile() {
                     MEANWHILE_EVERY
@@ -165,10 +162,12 @@ impl Mender {
         let since_ms = round.begin_ms().saturating_sub(MARGIN_MS);
         let Listing { actions, is_cut } = Listing::read(&self.setup.rest, &scope, since_ms).await?;
         found.too_many = is_cut;
+        kill_point("repair-walked");
         match stream {
             Stream::NftTokens => self.mend_tokens(round, actions, marks, found).await?,
             _ => self.mend_actions(round, actions, found).await?,
         }
+        kill_point("repair-settles");
         self.settle(round, &scope, found).await
     }
 
@@ -248,8 +247,8 @@ impl Mender {
         let listed = token::listed(actions);
         let told = self.told(listed.keys().cloned().collect()).await;
         // What was accepted later than this REST may not know yet.
-        let after = self.newest.front().filter(|(at, _)| at.elapsed() >= self.wanted.borrow().config.recheck);
-        let ground = Ground { round, since: round.since(), after: after.map_or(0, |(_, newest)| *newest), told };
+        let after = self.past.before(Instant::now(), self.wanted.borrow().config.recheck);
+        let ground = Ground { round, since: round.since(), after, told };
         let mut behind = self.pass(&ground, listed.into_iter().collect(), marks, found).await?;
         let mut again = if round.0.iter().any(|due| due.look == Look::Second) { AGAIN_MAX } else { 0 };
         while again > 0 && !behind.is_empty() {

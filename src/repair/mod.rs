@@ -16,10 +16,12 @@ mod hearing;
 mod listing;
 mod mend;
 mod message;
+mod past;
 mod present;
 mod rounds;
 mod scope;
 mod token;
+mod waiting;
 mod watch;
 
 use std::sync::Arc;
@@ -38,6 +40,7 @@ use crate::source::rest::{Rest, RestError};
 use crate::store::{GapCause, GapChange, Stopped, Store};
 use audit::Auditor;
 use mend::Mender;
+pub(crate) use past::Past;
 pub(crate) use present::{Present, Told};
 
 /// What the tasks work with.

@@ -14,6 +14,7 @@ use crate::source::rest::{Action, ActionsOf, Listing, Rest, RestError};
 
 /// Nobody says that a token was created just now.
 const WORD: &str = "updated";
+const CREATED: &str = "created";
 
 /// Asks for it, as the least urgent.
 #[derive(Clone, Debug)]
@@ -35,8 +36,8 @@ pub(crate) struct Told {
 #[derive(Clone, Debug)]
 pub(crate) struct Exactly {
     pub(crate) told: Told,
-    /// The base keys of what REST knows to have happened to it, its present state included.
-    pub(crate) knows: Vec<Key>,
+    /// Its present state, in all ways in which a stream would tell it.
+    pub(crate) states: Vec<Identity>,
 }
 
 /// The data of a message, as written.
@@ -75,17 +76,17 @@ impl Present {
         // Before the token, which so is at least as new as the latest of them.
         let actions = self.rest.actions(&of, 1).await?.rows;
         let Some(token) = self.rest.token(package, id).await? else { return Ok(None) };
-        let deploys = actions.iter().map(|action| action.deploy_hash.as_deref());
-        let known = deploys.chain([None]).filter_map(|deploy| self.identity(token.get(), deploy));
-        let knows = known.map(|identity| identity.base).collect();
-        Ok(self.token(token.get()).map(|told| Exactly { told, knows }))
+        let deploys = actions.iter().map(|action| action.deploy_hash.as_deref()).chain([None]);
+        let ways = deploys.flat_map(|deploy| [WORD, CREATED].map(|word| (word, deploy)));
+        let states = ways.filter_map(|(word, deploy)| self.identity(token.get(), word, deploy)).collect();
+        Ok(self.token(token.get()).map(|told| Exactly { told, states }))
     }
 
     /// What counts of the token that a message of `nft-tokens` is about; of one that is [`Told`] the base key of its
     /// identity. Equal for messages that tell the same, whatever caused them.
     pub(crate) fn state(&self, body: &[u8]) -> Option<Key> {
         let message: Message<'_> = serde_json::from_slice(body).ok()?;
-        self.identity(message.data.get(), None).map(|identity| identity.base)
+        self.identity(message.data.get(), WORD, None).map(|identity| identity.base)
     }
 
     fn token(&self, token: &str) -> Option<Told> {
@@ -95,8 +96,8 @@ impl Present {
         Some(Told { body: body.into(), identity, token_id })
     }
 
-    fn identity(&self, token: &str, deploy: Option<&str>) -> Option<Identity> {
-        let body = message::of_token_at(token, WORD, deploy, "");
+    fn identity(&self, token: &str, word: &str, deploy: Option<&str>) -> Option<Identity> {
+        let body = message::of_token_at(token, word, deploy, "");
         decode(self.network, Stream::NftTokens, body.as_bytes()).ok().map(|decoded| decoded.identity)
     }
 

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use super::{Setup, message};
 use crate::clock::Timestamp;
 use crate::event::{Identity, Stream, decode};
+use crate::lifecycle::kill_point;
 use crate::source::rest::{Action, ActionsOf, RestError};
-use crate::store::{Candidate, Fate, Repaired, ToldOf};
+use crate::store::{Candidate, Fate, Knowledge, Repaired, ToldOf};
 
 /// Reads of a token that changes meanwhile.
 const READS_MAX: u32 = 4;
@@ -102,15 +103,19 @@ pub(super) async fn read(
     let of = ActionsOf::Token { package: package.clone(), id: id.clone() };
     let mut newest = listed.newest.clone();
     for _ in 0..READS_MAX {
+        let began = setup.store.newest();
         let Some(token) = setup.rest.token(package, id).await? else { return Ok(Read { fate: None, newest }) };
         // The state lies between two looks at what was done: if they agree, it is what the last change has left.
         let actions = setup.rest.actions(&of, 1).await?.rows;
         let Some(last) = actions.iter().find(|action| action.changes()) else { return Ok(Read { fate: None, newest }) };
         if last.raw.get() == newest.raw.get() {
-            let Some(candidate) = candidate(setup, token.get(), word, &actions, after)? else {
+            let Some(candidate) = candidate(setup, token.get(), word, &actions, (after, began))? else {
                 return Ok(Read { fate: None, newest });
             };
             let fate = setup.store.accept_repaired(vec![candidate]).await?.first().copied();
+            if fate == Some(Fate::Accepted) {
+                kill_point("repair-accepted");
+            }
             return Ok(Read { fate, newest });
         }
         newest = last.clone();
@@ -118,13 +123,13 @@ pub(super) async fn read(
     Ok(Read { fate: Some(Fate::Behind), newest })
 }
 
-/// `None` if no route wants it.
+/// `None` if no route wants it. `after` and `began` as in [`Knowledge`].
 fn candidate(
     setup: &Setup,
     token: &str,
     word: &str,
     actions: &[Action],
-    after: u64,
+    (after, began): (u64, u64),
 ) -> Result<Option<Candidate>, RestError> {
     let Some(latest) = actions.iter().find(|action| action.changes()) else { return Ok(None) };
     let deploy = latest.deploy_hash.as_deref();
@@ -135,8 +140,9 @@ fn candidate(
     };
     let same = if word == "created" { vec![] } else { vec![say("created", deploy), say("updated", None)] };
     let same = same.iter().map(|text| identity(text)).collect::<Result<_, _>>()?;
-    let told = actions.iter().map(|action| say("updated", action.deploy_hash.as_deref())).chain([say("updated", None)]);
-    let told = told.map(|text| Ok(identity(&text)?.base)).collect::<Result<_, RestError>>()?;
-    let repaired = Repaired::new(same, told, after);
+    let states = actions.iter().map(|action| say("updated", action.deploy_hash.as_deref()));
+    let states = states.chain([say(word, deploy), say("updated", None)]);
+    let states = states.map(|text| identity(&text)).collect::<Result<_, _>>()?;
+    let repaired = Repaired::new(Knowledge { same, states, after, began });
     Ok(setup.intake.repaired(Stream::NftTokens, say(word, deploy).as_bytes(), repaired))
 }

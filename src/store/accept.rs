@@ -9,7 +9,7 @@ use super::format::{Batch, Record, Target};
 use super::known::{Known, Repeat, Verdict};
 use super::owned::Owned;
 use super::recent::{Entry, Recent};
-use super::repaired::Fate;
+use super::repaired::{Fate, Ruling};
 use super::transaction::{NameKind, Transaction};
 use super::writer::SinkState;
 use crate::clock::{Timestamp, monotonic};
@@ -56,17 +56,17 @@ impl Accepting {
         let now = monotonic();
         let mut batch = Batch { first: self.next_seq, accepted_at, records: Vec::with_capacity(events.len()) };
         let (mut new, mut rerouted) = (Vec::with_capacity(events.len()), Vec::new());
-        for event in events {
-            let identity = &event.identity;
-            if let Some(repaired) = &event.repaired
-                && let Some(fate) = repaired.refusal(identity, &self.known)
-            {
+        for mut event in events {
+            let ruling = self.rule(&mut event);
+            if let (Ruling::Refuse(fate), Some(repaired)) = (ruling, &event.repaired) {
                 repaired.set(fate);
                 continue;
             }
+            let identity = &event.identity;
             let seq = batch.first + batch.records.len() as u64;
             let id = match self.known.judge(identity, now) {
                 _ if event.origin() == Origin::Backfill => identity.apart(self.epochs.sequence(seq)),
+                _ if ruling == Ruling::TakeAgain => identity.recurrence(self.epochs.sequence(seq)),
                 Verdict::New { is_variant } => {
                     self.metrics.intake.variants.add(is_variant.into());
                     identity.id
@@ -83,6 +83,8 @@ impl Accepting {
             };
             if event.origin().is_for_all() {
                 self.known.insert(identity, id, seq, now);
+            } else {
+                event.targets.iter().for_each(|(sink, _)| self.known.fill(identity, *sink, seq));
             }
             batch.records.push(record(&event, id));
             new.push(event);
@@ -90,9 +92,18 @@ impl Accepting {
         Offer { batch, events: new, rerouted }
     }
 
+    /// What the present state of a token, as REST tells it, is to become; every other event is taken.
+    fn rule(&self, event: &mut Candidate) -> Ruling {
+        let Some(repaired) = event.repaired.clone() else { return Ruling::Take };
+        repaired.rule(&event.identity, &mut event.targets, (&self.known, &self.epochs))
+    }
+
     pub(super) fn take_back(&mut self, offer: Offer) -> Vec<Candidate> {
-        let offered = offer.batch.records.iter().zip(&offer.events);
-        for (record, event) in offered.filter(|(record, _)| record.origin.is_for_all()) {
+        for (record, event) in offer.batch.records.iter().zip(&offer.events) {
+            if !record.origin.is_for_all() {
+                event.targets.iter().for_each(|(sink, _)| self.known.unfill(&event.identity, *sink));
+                continue;
+            }
             // A recurrence has an id of its own; its state was known before and stays so.
             let is_recurrence = record.id != event.identity.id;
             self.known.undo(&event.identity, is_recurrence);

@@ -13,6 +13,10 @@ use crate::clock::Timestamp;
 use crate::config::DeadLettersConfig;
 use crate::event::{EventId, Origin, Stream};
 
+/// The message of letters goes with the last of them.
+const REMOVE_UNUSED_BODY: &str = "DELETE FROM dead_body WHERE seq = ?1 AND NOT EXISTS
+    (SELECT 1 FROM name, dead WHERE name.kind = 1 AND dead.sink = name.number AND dead.seq = ?1)";
+
 /// A delivery that was given up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct DeadLetter {
@@ -104,9 +108,7 @@ impl DeadLetter {
             return Ok(());
         }
         connection.prepare_cached("DELETE FROM attempt WHERE sink = ?1 AND seq = ?2")?.execute(key)?;
-        let others = "DELETE FROM dead_body WHERE seq = ?1 AND NOT EXISTS
-                      (SELECT 1 FROM name, dead WHERE name.kind = 1 AND dead.sink = name.number AND dead.seq = ?1)";
-        connection.prepare_cached(others)?.execute([seq]).map(drop)
+        connection.prepare_cached(REMOVE_UNUSED_BODY)?.execute([seq]).map(drop)
     }
 
     /// What the batch record said of the event, for its one sink.
@@ -209,4 +211,23 @@ fn oldest(connection: &Connection, max: u64) -> rusqlite::Result<Vec<(SinkId, u6
     letters.sort_unstable_by_key(|(sink, seq, _)| (*seq, *sink));
     letters.truncate(usize::try_from(max).unwrap_or(usize::MAX));
     Ok(letters)
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::StatementStatus;
+
+    use super::*;
+    use crate::store::schema;
+
+    #[test]
+    fn a_statement_is_planned_once_whatever_it_is_used_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let connection = schema::open(directory.path(), 1).unwrap();
+        let mut statement = connection.prepare(REMOVE_UNUSED_BODY).unwrap();
+        for seq in 0..10_u64 {
+            statement.execute([seq]).unwrap();
+        }
+        assert_eq!(statement.get_status(StatementStatus::RePrepare), 0);
+    }
 }

@@ -1,14 +1,15 @@
 //! Which events were accepted before: the whole decision, in memory, without a look at the disk.
 //!
 //! One 16-byte key an event, in a set; the order in which keys are forgotten is the order of the batch rows on disk,
-//! so the set itself keeps none. Two smaller memories stand beside it: when events without a deploy hash last came,
-//! and what each recently active lane accepted last. Both are bounded and may forget; forgetting costs a statistic or
+//! so the set itself keeps none. Smaller memories stand beside it: when events without a deploy hash last came, what
+//! each recently active lane accepted last, and what backfills told single sinks of theirs. All are bounded and may forget; forgetting costs a statistic or
 //! lets a repeated event through, never a new one.
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::hash::{BuildHasherDefault, Hasher};
+use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::time::{Duration, Instant};
 
+use super::SinkId;
 use crate::config::{DedupConfig, IdentityRule};
 use crate::event::{EventId, Identity, Key, LaneKey};
 
@@ -45,7 +46,8 @@ pub(super) struct Known {
     keys: HashSet<Key, BuildHasherDefault<Prefix>>,
     timed: HashMap<Key, Instant, BuildHasherDefault<Prefix>>,
     timed_order: VecDeque<(Instant, Key)>,
-    lanes: Generations,
+    lanes: Generations<LaneKey, Last>,
+    filled: Generations<(LaneKey, SinkId), Filled>,
 }
 
 impl Known {
@@ -57,6 +59,7 @@ impl Known {
             timed: HashMap::default(),
             timed_order: VecDeque::new(),
             lanes: Generations::default(),
+            filled: Generations::default(),
         }
     }
 
@@ -127,6 +130,27 @@ impl Known {
         self.lanes.find(lane)
     }
 
+    /// Whether each state is an event of its own.
+    pub(super) fn tells_states(&self) -> bool {
+        self.rule == IdentityRule::State
+    }
+
+    /// A backfill has told one sink, and nobody else, the state of a lane.
+    pub(super) fn fill(&mut self, identity: &Identity, sink: SinkId, seq: u64) {
+        let Some(lane) = identity.lane else { return };
+        self.filled.insert((lane, sink), Filled { base: head(&identity.base), seq });
+    }
+
+    /// Takes back what a failed commit has not told.
+    pub(super) fn unfill(&mut self, identity: &Identity, sink: SinkId) {
+        identity.lane.into_iter().for_each(|lane| self.filled.remove((lane, sink)));
+    }
+
+    /// What a backfill has told a sink of a lane last, as far as that is remembered.
+    pub(super) fn filled(&self, lane: LaneKey, sink: SinkId) -> Option<Filled> {
+        self.filled.find((lane, sink))
+    }
+
     fn remember_lane(&mut self, identity: &Identity, id: EventId, seq: u64) {
         let Some(lane) = identity.lane else { return };
         let base = head(&identity.base);
@@ -181,31 +205,49 @@ impl Known {
 /// The last event of a lane, by the heads of its keys.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Last {
-    id: u64,
+    pub(super) id: u64,
     pub(super) base: u64,
     /// The base of the last one with a deploy hash; 0 if none is known.
     pub(super) deploy: u64,
     pub(super) seq: u64,
 }
 
-/// A map that forgets what was not touched for a long time, without a list of its own: two maps, and when the young
-/// one is full it becomes the old one.
-#[derive(Debug, Default)]
-struct Generations {
-    young: HashMap<u64, Last, BuildHasherDefault<Prefix>>,
-    old: HashMap<u64, Last, BuildHasherDefault<Prefix>>,
+/// What a backfill told: the head of its base, and its number.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Filled {
+    pub(super) base: u64,
+    pub(super) seq: u64,
 }
 
-impl Generations {
-    fn find(&self, lane: u64) -> Option<Last> {
-        self.young.get(&lane).or_else(|| self.old.get(&lane)).copied()
+/// A map that forgets what was not touched for a long time, without a list of its own: two maps, and when the young
+/// one is full it becomes the old one.
+#[derive(Debug)]
+struct Generations<K, V> {
+    young: HashMap<K, V, BuildHasherDefault<Prefix>>,
+    old: HashMap<K, V, BuildHasherDefault<Prefix>>,
+}
+
+impl<K, V> Default for Generations<K, V> {
+    fn default() -> Self {
+        Self { young: HashMap::default(), old: HashMap::default() }
+    }
+}
+
+impl<K: Eq + Hash, V: Copy> Generations<K, V> {
+    fn find(&self, key: K) -> Option<V> {
+        self.young.get(&key).or_else(|| self.old.get(&key)).copied()
     }
 
-    fn insert(&mut self, lane: u64, last: Last) {
+    fn insert(&mut self, key: K, value: V) {
         if self.young.len() >= LANES_MAX {
             self.old = std::mem::take(&mut self.young);
         }
-        self.young.insert(lane, last);
+        self.young.insert(key, value);
+    }
+
+    fn remove(&mut self, key: K) {
+        self.young.remove(&key);
+        self.old.remove(&key);
     }
 }
 

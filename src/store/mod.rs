@@ -121,7 +121,7 @@ pub(crate) use owned::{Cause, Due, Holding, Mark, Marked, Observed, holdings};
 pub(crate) use past::{PastDelivery, State};
 pub(crate) use quarantine::{QuarantinedMessage, quarantine};
 pub(crate) use rebuild::{Rebuilt, rebuild};
-pub(crate) use repaired::{Fate, Repaired};
+pub(crate) use repaired::{Fate, Knowledge, Repaired};
 pub(crate) use told::LastTold;
 pub(crate) use verify::{Report, verify};
 

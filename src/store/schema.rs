@@ -5,6 +5,7 @@ use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use rusqlite::config::DbConfig;
 use rusqlite::hooks::Wal;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
@@ -128,6 +129,7 @@ pub(super) fn open(directory: &Path, born: u64) -> Result<Connection, OpenError>
     connection.wal_hook(Some(fold_log))?;
     connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
     connection.pragma_update(None, "temp_store", "MEMORY")?;
+    plan_once(&connection)?;
     connection.set_prepared_statement_cache_capacity(64);
     if is_new {
         create(&connection, born)?;
@@ -135,6 +137,11 @@ pub(super) fn open(directory: &Path, born: u64) -> Result<Connection, OpenError>
     connection.execute_batch(LATER_TABLES)?;
     count_letters(&connection)?;
     Ok(connection)
+}
+
+/// Has statements keep their plan whatever their parameters are: SQLite would parse some of them anew at each use.
+fn plan_once(connection: &Connection) -> rusqlite::Result<()> {
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map(drop)
 }
 
 /// Folds the log into the file when it is long: what SQLite does by itself, but for an error of the disk, which it
@@ -222,6 +229,7 @@ pub(super) fn open_reader(directory: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(directory.join(FILE), flags)?;
     connection.pragma_update(None, "cache_size", -READER_CACHE_KIB)?;
+    plan_once(&connection)?;
     connection.busy_timeout(std::time::Duration::from_secs(5))?;
     Ok(connection)
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use rusqlite::{Connection, OptionalExtension, params};
 use tokio::sync::{Semaphore, mpsc};
@@ -10,7 +11,7 @@ use tokio::sync::{Semaphore, mpsc};
 use super::accept::Accepting;
 use super::epoch::Epochs;
 use super::error::OpenError;
-use super::format::{Batch, Damaged};
+use super::format::{Batch, Damaged, Record};
 use super::known::Known;
 use super::owned::Owned;
 use super::queue::{Queue, for_batches_from};
@@ -253,13 +254,21 @@ impl Scan {
         if batch.first >= self.keys_from {
             let age = self.now.since(batch.accepted_at);
             let accepted = monotonic().checked_sub(age);
-            for (seq, record) in batch.numbered().filter(|(_, record)| record.origin.is_for_all()) {
-                self.known.restore(&record.identity(), seq, accepted);
+            for (seq, record) in batch.numbered() {
+                self.know(record, seq, accepted);
             }
         }
         for (seq, record) in batch.numbered() {
             self.queues.values_mut().for_each(|queue| queue.take(seq, record));
         }
+    }
+
+    fn know(&mut self, record: &Record, seq: u64, accepted: Option<Instant>) {
+        let identity = record.identity();
+        if record.origin.is_for_all() {
+            return self.known.restore(&identity, seq, accepted);
+        }
+        record.targets.iter().for_each(|target| self.known.fill(&identity, target.sink, seq));
     }
 
     /// Names the events, and the sinks that may be owed some of them.

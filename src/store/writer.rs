@@ -31,6 +31,7 @@ use super::{Candidate, Change, End, Quarantined, SinkId};
 use crate::budget::Spent;
 use crate::clock::{Clock, monotonic};
 use crate::config::{OnFull, SinkName};
+use crate::lifecycle::kill_point;
 use crate::metrics::{Metrics, SinkMetrics};
 
 const FULL_PAUSE: Duration = Duration::from_millis(200);
@@ -301,12 +302,6 @@ fn write(
     transaction.commit()?;
     accepting.learn(new_routes);
     Ok(steps)
-}
-
-/// Where the kill test ends the process; nothing without the feature `failpoints`.
-#[cfg_attr(not(feature = "failpoints"), expect(unused_variables, reason = "the name is used by the feature alone"))]
-fn kill_point(name: &str) {
-    fail::fail_point!(name, |_| std::process::abort());
 }
 
 fn describe(error: &rusqlite::Error) -> String {

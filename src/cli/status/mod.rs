@@ -90,9 +90,10 @@ fn write_rest(rest: &RestStatus, out: &mut impl Write) -> io::Result<()> {
     }
     write!(out, "rest    {} of {} requests in 24 hours", rest.day_requests, rest.day_requests_max)?;
     match &rest.waiting_until {
-        Some(until) => writeln!(out, ", {} waiting until {until}", rest.waiting),
-        None => writeln!(out),
+        Some(until) => writeln!(out, ", {} waiting until {until}", rest.waiting)?,
+        None => writeln!(out)?,
     }
+    rest.trouble.iter().try_for_each(|trouble| writeln!(out, "        {}", shown(trouble, usize::MAX)))
 }
 
 fn write_store(store: &StoreStatus, out: &mut impl Write) -> io::Result<()> {

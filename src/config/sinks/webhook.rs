@@ -79,7 +79,7 @@ fn secrets(parent: &Place<'_>, node: Option<Text>) -> Vec<Secret> {
     let read = |(place, node): &(Place<'_>, Text)| {
         let secret = place.secret(node, false)?;
         if !is_signing_secret(secret.current().expose_secret()) {
-            let hint = "make one with: echo whsec_$(openssl rand -base64 32)";
+            let hint = "make one with `cspr-relay secret new`";
             place.fault_with("a signing secret is `whsec_` and 24 to 64 bytes in base64", Some(hint.to_owned()));
         }
         Some(secret)

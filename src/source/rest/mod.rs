@@ -13,6 +13,7 @@ mod tokens;
 mod turns;
 mod walk;
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,6 +40,8 @@ use turns::Turns;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// Who has to wait longer for an answer is told so.
+const SLOW_AFTER: Duration = Duration::from_secs(5);
 /// An answer beyond this is no page of 250 rows.
 const ANSWER_BYTES_MAX: usize = 16 << 20;
 /// How often a request is made before its failure is the caller's.
@@ -162,11 +165,14 @@ impl Rest {
         loop {
             self.turns.turn(self.purpose).await;
             tries += 1;
-            let failed = match self.ask(url).await {
-                Ok(found) => return Ok(found),
+            let failed = match self.ask_noting(url).await {
+                Ok(found) => {
+                    self.turns.note_answer();
+                    return Ok(found);
+                }
                 Err(error) => error,
             };
-            self.turns.note_failure();
+            self.turns.note_failure(&failed);
             let RestError::Passing(trouble) = failed else { return Err(failed) };
             let wait = self.wait_after(&trouble, tries);
             if let Trouble::Throttled { .. } = trouble {
@@ -185,6 +191,16 @@ impl Rest {
             Trouble::Throttled { retry_after: Some(wait), .. } => *wait,
             _ => self.backoff.delay(tries, fastrand::f64()),
         }
+    }
+
+    /// As [`Self::ask`]; a wait for the answer shows before it is over.
+    async fn ask_noting<T: DeserializeOwned>(&self, url: &Url) -> Result<T, RestError> {
+        let mut asking = pin!(self.ask(url));
+        tokio::select! {
+            answered = &mut asking => return answered,
+            () = sleep(SLOW_AFTER) => self.turns.note_slow(SLOW_AFTER),
+        }
+        asking.await
     }
 
     async fn ask<T: DeserializeOwned>(&self, url: &Url) -> Result<T, RestError> {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until};
 
+use super::RestError;
 use crate::budget::{Budget, Purpose, Spent, Ticket, Turn};
 use crate::clock::Clock;
 use crate::config::RestConfig;
@@ -51,12 +52,12 @@ impl Turns {
     /// Waits until one request may be made for `purpose`, which may take a day. Cancelled while waiting, it takes
     /// none.
     pub(super) async fn turn(&self, purpose: Purpose) {
-        let place = Place { turns: self, ticket: self.budget().join(purpose) };
+        let place = Place { turns: self, ticket: self.budget().join(purpose), purpose };
         loop {
             let mut moved = pin!(self.moved.notified());
             // Before the look, so that nobody leaves unseen in between.
             moved.as_mut().enable();
-            match self.judge(place.ticket) {
+            match self.judge(place.ticket, purpose) {
                 Turn::Now => break,
                 Turn::Behind => moved.await,
                 Turn::At(until) => tokio::select! {
@@ -74,11 +75,25 @@ impl Turns {
         self.budget().hold(Instant::now() + wait);
     }
 
-    pub(super) fn note_failure(&self) {
+    /// There was no usable answer; `error` says why.
+    pub(super) fn note_failure(&self, error: &RestError) {
         self.metrics.failed.increment();
+        // What does not exist is an answer as well.
+        if *error == RestError::NotFound {
+            return self.note_answer();
+        }
+        self.metrics.note_trouble(error.to_string());
     }
 
-    fn judge(&self, ticket: Ticket) -> Turn {
+    pub(super) fn note_answer(&self) {
+        self.metrics.note_answer();
+    }
+
+    pub(super) fn note_slow(&self, waited: Duration) {
+        self.metrics.note_trouble(format!("CSPR.cloud's REST API is slow: no answer within {} s", waited.as_secs()));
+    }
+
+    fn judge(&self, ticket: Ticket, purpose: Purpose) -> Turn {
         let now = Instant::now();
         let mut budget = self.budget();
         let turn = budget.turn(ticket, now);
@@ -86,6 +101,7 @@ impl Turns {
         match turn {
             Turn::Now => {
                 self.metrics.waiting_until.set_moment(None);
+                self.metrics.note_wait(purpose, None);
                 self.spent.send_replace(budget.spent(self.clock.now(), now));
             }
             Turn::At(until) => {
@@ -93,6 +109,7 @@ impl Turns {
                 let mut at = self.clock.now();
                 at.0 = at.0.saturating_add(wait);
                 self.metrics.waiting_until.set_moment(Some(at));
+                self.metrics.note_wait(purpose, Some(at));
             }
             Turn::Behind => {}
         }
@@ -110,11 +127,13 @@ impl Turns {
 struct Place<'a> {
     turns: &'a Turns,
     ticket: Ticket,
+    purpose: Purpose,
 }
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
         self.turns.budget().leave(self.ticket);
+        self.turns.metrics.note_wait(self.purpose, None);
         if self.turns.budget().waiting() == 0 {
             self.turns.metrics.waiting_until.set_moment(None);
         }
@@ -167,6 +186,7 @@ mod tests {
         let order = order.into_inner();
         assert_eq!(order, [(Purpose::Repair, 90), (Purpose::Due, 150), (Purpose::Backfill, 210)]);
         assert_eq!((turns.metrics.waiting.value(), turns.metrics.waiting_until.moment()), (0, None));
+        assert!(Purpose::ALL.into_iter().all(|purpose| turns.metrics.hindrance(purpose).is_none()));
     }
 
     #[tokio::test(start_paused = true)]
@@ -176,6 +196,8 @@ mod tests {
         let waited = tokio::time::timeout(Duration::from_secs(3600), turns.turn(Purpose::Repair));
         let shown = async {
             tokio::task::yield_now().await;
+            assert_eq!(turns.metrics.hindrance(Purpose::Backfill), None);
+            assert!(turns.metrics.hindrance(Purpose::Repair).is_some());
             turns.metrics.waiting_until.moment()
         };
         let (waited, shown) = tokio::join!(waited, shown);

@@ -24,12 +24,6 @@ pub(crate) struct Stored {
 }
 
 impl Survey {
-    /// The number of the newest event.
-    pub(crate) fn newest(&self) -> rusqlite::Result<u64> {
-        let sql = "SELECT coalesce(max(seq), 0) FROM event";
-        self.connection.prepare_cached(sql)?.query_row([], |row| row.get(0))
-    }
-
     /// The newest event of each of these lanes; none of a lane whose newest one is not kept any more.
     pub(crate) fn newest_of(
         &self,
@@ -80,7 +74,7 @@ mod tests {
     use crate::clock::Clock;
     use crate::event::Origin;
     use crate::store::tests::{Fixture, candidate, settings};
-    use crate::store::{Candidate, Fate, Repaired, Store, events};
+    use crate::store::{Candidate, Fate, Knowledge, Repaired, Store, events};
 
     /// An event of token 1 for sink `a`, told by REST.
     fn told(store: &Store, deploy: u64, repaired: Repaired) -> Candidate {
@@ -114,10 +108,11 @@ mod tests {
         let fixture = Fixture::open(settings(directory.path()), Clock::default());
         let store = &fixture.store;
         let live = candidate(store, 1, 7, &["b"]);
-        let knows = live.identity.base;
+        let knows = live.identity;
         store.accept(vec![live]).await.unwrap();
         fixture.sync().await;
-        let listed = |knows: Vec<_>| vec![told(store, 8, Repaired::new(Vec::new(), knows, 1))];
+        let knowing = |states: Vec<_>| Knowledge { states, after: 1, ..Knowledge::default() };
+        let listed = |knows: Vec<_>| vec![told(store, 8, Repaired::new(knowing(knows)))];
         assert_eq!(store.accept_repaired(listed(vec![])).await.unwrap(), [Fate::Behind]);
         assert_eq!(store.accept_repaired(listed(vec![knows])).await.unwrap(), [Fate::Accepted]);
     }
@@ -131,7 +126,6 @@ mod tests {
         fixture.store.accept(events).await.unwrap();
         fixture.sync().await;
         let survey = fixture.store.survey().unwrap();
-        assert_eq!(survey.newest().unwrap(), 3);
         let sink = fixture.store.sink_id(&crate::config::SinkName("a".into())).unwrap();
         let found = survey.newest_of(sink, &HashSet::from([lane, 5])).unwrap();
         assert_eq!(found.len(), 1);

@@ -48,13 +48,13 @@ async fn what_a_stream_drops_in_silence_comes_back_and_is_a_gap() {
     let scene = Scene::new();
     let address = free_address();
     let world = ["--seed", "5", "--count", "12000", "--rate", "400"];
-    let faults = ["--lose", "0.1", "--rest", "--rest-lag", "200"];
+    let faults = ["--lose", "0.1", "--rest"];
     let mut emulator = emulate(&scene, &address, &[&world[..], &faults].concat());
     let routes = format!(
         "  named: {{ match: {{ contract_package: {PACKAGE} }}, sinks: [console] }}\n  \
          named-actions: {{ stream: nft-token-actions, match: {{ contract_package: {PACKAGE} }}, sinks: [console] }}\n"
     );
-    let config = configure(&scene, "data", &address, &routes);
+    let config = configure(&scene, "data", (&address, &format!("http://{address}")), &routes);
     let quick = "repair: { settle: 500ms, recheck: 2s, audit: 2s }";
     let written = std::fs::read_to_string(&config).unwrap();
     std::fs::write(&config, written.replace("repair: { settle: 500ms, recheck: 4s }", quick)).unwrap();

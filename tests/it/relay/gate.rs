@@ -1,4 +1,4 @@
-//! The emulator's REST API behind a door that can be shut, and that notes who came when.
+//! The emulator's REST API behind a door that can be shut or slow, and that notes who came when.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -8,7 +8,10 @@ use axum::extract::State;
 use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use tokio::task::JoinSet;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
+
+/// Plain text, as a gateway was seen to answer, and it repeats the key.
+const REFUSED: &str = "access key not found error emulator-key";
 
 /// What a shut door says instead of an answer.
 #[derive(Clone, Copy, Debug)]
@@ -26,6 +29,8 @@ pub(super) struct Gate {
 
 struct Shared {
     shut: Mutex<Option<Refusal>>,
+    /// Each answer takes so long.
+    slow: Mutex<Duration>,
     /// When each request came, refused ones included.
     came: Mutex<Vec<Instant>>,
     emulator: String,
@@ -36,6 +41,7 @@ impl Gate {
     pub(super) async fn before(emulator: &str) -> Self {
         let shared = Arc::new(Shared {
             shut: Mutex::default(),
+            slow: Mutex::default(),
             came: Mutex::default(),
             emulator: emulator.replace("ws://", "http://"),
             http: reqwest::Client::builder().no_proxy().build().unwrap(),
@@ -57,8 +63,14 @@ impl Gate {
         *self.shared.shut.lock().unwrap() = Some(refusal);
     }
 
+    /// From now on each answer takes so long.
+    pub(super) fn slow(&self, by: Duration) {
+        *self.shared.slow.lock().unwrap() = by;
+    }
+
     /// From now on it lets through.
     pub(super) fn open(&self) {
+        self.slow(Duration::ZERO);
         *self.shared.shut.lock().unwrap() = None;
     }
 
@@ -77,11 +89,13 @@ impl Gate {
 
 async fn pass(State(shared): State<Arc<Shared>>, uri: Uri) -> Response {
     shared.came.lock().unwrap().push(Instant::now());
+    let slow = *shared.slow.lock().unwrap();
+    sleep(slow).await;
     let shut = *shared.shut.lock().unwrap();
     if let Some(Refusal { status, retry_after }) = shut {
         let status = StatusCode::from_u16(status).unwrap();
         let wait = retry_after.map(|seconds| [(header::RETRY_AFTER, seconds.to_string())]);
-        return wait.map_or_else(|| status.into_response(), |wait| (status, wait).into_response());
+        return wait.map_or_else(|| (status, REFUSED).into_response(), |wait| (status, wait, REFUSED).into_response());
     }
     let request = shared.http.get(format!("{}{uri}", shared.emulator)).header("authorization", "emulator-key");
     let answer = request.send().await.unwrap();

@@ -17,6 +17,9 @@ use super::{BINARY, Process, Scene, until, within};
 pub(super) const PACKAGE: &str = "5341882bae97a7368cdb007faa9f25735d2780d601114f82907fd83af2e9f508";
 const WORLD: [&str; 4] = ["--seed", "5", "--count", "2400"];
 
+/// The states of each token, oldest first.
+pub(super) type States = BTreeMap<String, Vec<Value>>;
+
 pub(super) fn free_address() -> String {
     format!("127.0.0.1:{}", TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port())
 }
@@ -26,11 +29,11 @@ pub(super) fn emulate(scene: &Scene, address: &str, more: &[&str]) -> Process {
     scene.spawn("emulator", Command::new(BINARY).args(base).args(more))
 }
 
-/// A relay's configuration beside that emulator, with these routes to its standard output.
-pub(super) fn configure(scene: &Scene, name: &str, address: &str, routes: &str) -> PathBuf {
+/// A relay's configuration beside that emulator and its REST API, with these routes to its standard output.
+pub(super) fn configure(scene: &Scene, name: &str, (address, rest): (&str, &str), routes: &str) -> PathBuf {
     let config = scene.path(&format!("{name}.yaml"));
     let text = format!(
-        "source: {{ network: testnet, api_key: emulator-key, url: \"ws://{address}\", rest: {{ url: \"http://{address}\", \
+        "source: {{ network: testnet, api_key: emulator-key, url: \"ws://{address}\", rest: {{ url: \"{rest}\", \
          requests_per_minute: 100000, requests_per_day: 1000000 }} }}\nstore: {{ path: \"{}\" }}\n\
          repair: {{ settle: 500ms, recheck: 4s }}\n\
          admin: {{ listen: \"{}\", token: {TOKEN} }}\nsinks: {{ console: {{ stdout: {{}} }} }}\nroutes:\n{routes}",
@@ -41,7 +44,7 @@ pub(super) fn configure(scene: &Scene, name: &str, address: &str, routes: &str) 
     config
 }
 
-fn what_counts(token: &Value) -> Value {
+pub(super) fn what_counts(token: &Value) -> Value {
     let keys = ["owner_hash", "is_burned", "onchain_metadata", "offchain_metadata", "offchain_metadata_status"];
     keys.iter().map(|key| token[key].clone()).collect()
 }
@@ -66,17 +69,31 @@ pub(super) fn by_token(events: Vec<Value>) -> BTreeMap<String, Vec<Value>> {
 }
 
 /// All that a stream tells of the world, as a relay hears it that misses nothing.
-async fn history(scene: &Scene, stream: &str) -> Vec<Value> {
+async fn history(scene: &Scene, world: &[&str], stream: &str) -> Vec<Value> {
     let address = free_address();
-    let mut emulator = emulate(scene, &address, &[&WORLD[..], &["--rate", "0"]].concat());
+    let mut emulator = emulate(scene, &address, &[world, &["--rate", "0"]].concat());
     let routes = format!("  all: {{ stream: {stream}, match: all, sinks: [console] }}\n");
-    let config = configure(scene, stream, &address, &routes);
+    let config = configure(scene, stream, (&address, &format!("http://{address}")), &routes);
     let mut relay = vec![running(scene, &config).await];
     until("all is published", || emulator.said().contains("Published all")).await;
     let sent = tally(&mut emulator).await["sent"].as_u64().unwrap();
     until("the witness has told all", || relay[0].said().lines().count() as u64 == sent).await;
     relay[0].stop().await;
     told(&relay, stream)
+}
+
+/// What each token of that world was, from its first state to its last.
+pub(super) async fn states(scene: &Scene, world: &[&str]) -> States {
+    let states = |events: Vec<Value>| events.iter().map(|event| what_counts(&event["message"]["data"])).collect();
+    let tokens = by_token(history(scene, world, "nft-tokens").await);
+    tokens.into_iter().map(|(id, events)| (id, states(events))).collect()
+}
+
+/// Whether the last that was told of each token is what it is.
+pub(super) fn is_final(told: Vec<Value>, states: &States) -> bool {
+    let tokens = by_token(told);
+    let last = |id| tokens.get(id).map(|events| what_counts(&events[events.len() - 1]["message"]["data"]));
+    states.iter().all(|(id, states)| last(id).as_ref() == states.last())
 }
 
 /// Ends an emulator and takes its word.
@@ -95,13 +112,14 @@ fn action(event: &Value) -> String {
 }
 
 /// What is told of a token comes in the order in which it happened, `created` included, and nothing of it twice.
-fn check_token(id: &str, events: &[Value], states: &[Value]) {
+pub(super) fn check_token(id: &str, events: &[Value], states: &[Value]) {
     let (mut at, mut last) = (0, (Value::Null, Value::Null));
     for event in events {
         let (state, deploy) = (what_counts(&event["message"]["data"]), event["deploy_hash"].clone());
         // By another deploy it is another event, though it may have come back to the same state.
-        let is_same = state == last.0 && (deploy == last.1 || last.1.is_null());
-        let is_again = event["origin"] == "repair" && event["action"] != "created" && is_same;
+        let is_backfill = event["origin"] == "backfill";
+        let is_same = state == last.0 && (deploy == last.1 || last.1.is_null() || is_backfill);
+        let is_again = event["origin"] != "stream" && event["action"] != "created" && is_same;
         assert!(!is_again, "{id}: what had arrived came back: {event}");
         let ahead = states[at..].iter().position(|known| *known == state);
         at += ahead.unwrap_or_else(|| panic!("{id}: back to an older state: {event}"));
@@ -110,7 +128,7 @@ fn check_token(id: &str, events: &[Value], states: &[Value]) {
     assert!(events.iter().any(|event| event["action"] == "created"), "{id}: nobody was told of its mint");
 }
 
-async fn gaps(config: &Path) -> Vec<Value> {
+pub(super) async fn gaps(config: &Path) -> Vec<Value> {
     let listed = command(config, &["gaps", "list", "--json"]).await.unwrap();
     listed["gaps"].as_array().unwrap().clone()
 }
@@ -118,10 +136,8 @@ async fn gaps(config: &Path) -> Vec<Value> {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_happened_in_fifty_disconnects_is_told_in_its_final_state() {
     let scene = Scene::new();
-    let states = |events: Vec<Value>| events.iter().map(|event| what_counts(&event["message"]["data"])).collect();
-    let tokens = by_token(history(&scene, "nft-tokens").await);
-    let tokens: BTreeMap<String, Vec<Value>> = tokens.into_iter().map(|(id, events)| (id, states(events))).collect();
-    let actions: BTreeSet<String> = history(&scene, "nft-token-actions").await.iter().map(action).collect();
+    let tokens = states(&scene, &WORLD).await;
+    let actions: BTreeSet<String> = history(&scene, &WORLD, "nft-token-actions").await.iter().map(action).collect();
     let address = free_address();
     let faults =
         ["--rate", "50", "--unattended", "--drop", "0.03", "--rest", "--rest-lag", "1500", "--refuse", "0.005"];
@@ -131,7 +147,7 @@ async fn what_happened_in_fifty_disconnects_is_told_in_its_final_state() {
          named-actions: {{ stream: nft-token-actions, match: {{ contract_package: {PACKAGE} }}, sinks: [console] }}\n  \
          everything: {{ match: all, sinks: [console] }}\n"
     );
-    let config = configure(&scene, "data", &address, &routes);
+    let config = configure(&scene, "data", (&address, &format!("http://{address}")), &routes);
     let (mut relays, mut random, began) = (Vec::new(), fastrand::Rng::with_seed(5), Instant::now());
     // All is published after 48 seconds.
     while began.elapsed() < Duration::from_secs(48) {
@@ -147,11 +163,7 @@ async fn what_happened_in_fifty_disconnects_is_told_in_its_final_state() {
     }
     relays.push(running(&scene, &config).await);
     let is_told = || {
-        let told_tokens = by_token(told(&relays, "nft-tokens"));
-        let last = |id| {
-            told_tokens.get(id).map(|events: &Vec<Value>| what_counts(&events[events.len() - 1]["message"]["data"]))
-        };
-        tokens.iter().all(|(id, states)| last(id).as_ref() == states.last())
+        is_final(told(&relays, "nft-tokens"), &tokens)
             && told(&relays, "nft-token-actions").iter().map(action).collect::<BTreeSet<_>>() == actions
     };
     within(Duration::from_secs(60), "each token was told in its final state, and each action", is_told).await;
