@@ -48,7 +48,7 @@ async fn what_a_stream_drops_in_silence_comes_back_and_is_a_gap() {
     let scene = Scene::new();
     let address = free_address();
     let world = ["--seed", "5", "--count", "12000", "--rate", "400"];
-    let faults = ["--lose", "0.1", "--rest", "--rest-lag", "200"];
+    let faults = ["--lose", "0.1", "--rest"];
     let mut emulator = emulate(&scene, &address, &[&world[..], &faults].concat());
     let routes = format!(
         "  named: {{ match: {{ contract_package: {PACKAGE} }}, sinks: [console] }}\n  \
