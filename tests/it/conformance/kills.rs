@@ -50,8 +50,8 @@ pub(super) async fn kills_of_the_destination_lose_nothing<D: Destination>(name: 
         trial.hold().await;
         let held = Instant::now();
         trial.destination.restart().await;
-        // What came during the kill is on its way, and the next kill finds it in the midst of its work again.
-        trial.taking().await;
+        // What came during the kill is taken, and the next kill finds it in the midst of its work again.
+        trial.caught_up().await;
         began += held.elapsed();
         trial.go_on().await;
     }

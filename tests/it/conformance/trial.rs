@@ -151,6 +151,15 @@ impl<D: Destination> Trial<D> {
         }
     }
 
+    /// Waits until the destination has taken everything that was accepted, while no more comes.
+    pub(super) async fn caught_up(&mut self) {
+        let start = Instant::now();
+        while !self.is_settled().await {
+            assert!(start.elapsed() < RECOVERY_MAX, "something is not taken any more");
+            sleep(POLL).await;
+        }
+    }
+
     /// No more events come until [`Self::go_on`]; what came is not caught up.
     pub(super) async fn hold(&self) {
         self.emulator.signal("STOP").await;
