@@ -295,10 +295,10 @@ impl Work {
                 () = self.cancel.cancelled() => {}
             }
         }
+        let mut still_kept;
         loop {
             let numbers = numbers.clone();
             let looked = spawn_blocking(move || survey.still_kept(&numbers).map(|kept| (survey, kept)));
-            let still_kept;
             (survey, still_kept) = looked.await.context("looking for messages of the quarantine")??;
             // While the store has no room they wait with intake; after a stop they are still where they were. Those of a
             // job that is cancelled may leave yet, uncounted.
@@ -307,8 +307,9 @@ impl Work {
             }
             sleep(LOOK).await;
         }
-        let (done, left) = (numbers.len() as u64, left as u64);
-        page.settle_messages(Counts { matched: done + left, done, left, ..Counts::default() });
+        let (taken, left) = (numbers.len() as u64, left as u64);
+        let counts = Counts { matched: taken + left, done: taken - still_kept, left, ..Counts::default() };
+        page.settle_messages(counts, still_kept == 0);
         Ok((survey, page))
     }
 }

@@ -6,12 +6,12 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::*;
-use crate::config::{MatchConfig, RouteConfig};
+use crate::config::{BacklogConfig, MatchConfig, OnFull, RouteConfig};
 use crate::event::Stream;
 use crate::intake::{Routing, Switch};
 use crate::route::Router;
 use crate::store::tests::{Fixture, candidate, settings};
-use crate::store::{Change, End, JobState, LetterChoice, QuarantineChoice, Quarantined, Settlement};
+use crate::store::{Change, End, JobState, LetterChoice, QuarantineChoice, Quarantined, Settings, Settlement};
 
 /// Nobody answers questions about the chain.
 pub(crate) fn setup(fixture: &Fixture, reroute: Reroute) -> Setup {
@@ -30,8 +30,12 @@ struct Scene {
 impl Scene {
     /// One route takes every token, to sink `a`.
     fn start() -> Self {
+        Self::with(|settings| settings)
+    }
+
+    fn with(change: impl FnOnce(Settings) -> Settings) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let fixture = Fixture::open(settings(directory.path()), Clock::default());
+        let fixture = Fixture::open(change(settings(directory.path())), Clock::default());
         let sink = SinkName("a".into());
         let (name, matcher, sinks) = ("all".into(), MatchConfig::default(), vec![sink.clone()]);
         let router = Router::new(&[RouteConfig { name, stream: Stream::NftTokens, matcher, sinks }]);
@@ -106,6 +110,26 @@ async fn a_cancelled_job_ends_where_it_is() {
     assert_eq!(scene.operator.cancel(number).await.unwrap(), job, "it has ended already");
     let unknown = scene.operator.cancel(99).await.unwrap_err().to_string();
     assert_eq!(unknown, "there is no job 99, or it ended long ago");
+    scene.fixture.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cancelled_job_counts_no_message_that_is_still_in_quarantine() {
+    let full = BacklogConfig { max_bytes: 1, on_full: OnFull::Wait };
+    let scene = Scene::with(|settings| Settings { sinks: vec![(SinkName("a".into()), full)], ..settings });
+    let store = &scene.fixture.store;
+    store.accept(vec![candidate(store, 1, 1, &["a"])]).await.unwrap();
+    let body = br#"{"data":{"contract_package_hash":"aa","token_id":"7"},"action":"updated","extra":{}}"#;
+    let (stream, reason) = (Stream::NftTokens, "an older version could not read it".to_owned());
+    store.quarantine(Quarantined { stream, reason, body: body.as_slice().into() }).await.unwrap();
+    scene.fixture.sync().await;
+    let order = Order::RerouteQuarantined { choice: QuarantineChoice::default() };
+    let number = scene.operator.order(order).await.unwrap().number;
+    // It waits for room now, or will see that it is cancelled.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let job = scene.operator.cancel(number).await.unwrap();
+    assert_eq!((job.state, job.counts.done), (JobState::Cancelled, 0));
+    assert_eq!(crate::store::quarantine(scene.directory.path()).unwrap().count().unwrap(), 1);
     scene.fixture.close().await;
 }
 

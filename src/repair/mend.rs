@@ -220,7 +220,7 @@ impl Mender {
     async fn mend_actions(&self, round: &Round, mut actions: Vec<Action>, found: &mut Found) -> Result<(), Trouble> {
         if self.wanted.borrow().has_session {
             let keys: HashSet<Key> = actions.iter().map(Action::key).collect();
-            let told = self.told(Stream::NftTokenActions, keys.into_iter().collect()).await;
+            let told = self.setup.told(Stream::NftTokenActions, keys.into_iter().collect()).await;
             self.note_brought(round, &told, found);
         }
         actions.sort_by(|a, b| a.timestamp.cmp(&b.timestamp));
@@ -248,7 +248,7 @@ impl Mender {
         found: &mut Found,
     ) -> Result<(), Trouble> {
         let listed = token::listed(actions);
-        let told = self.told(Stream::NftTokens, listed.keys().cloned().collect()).await;
+        let told = self.setup.told(Stream::NftTokens, listed.keys().cloned().collect()).await;
         self.note_brought(round, &told, found);
         // What was accepted later than this REST may not know yet.
         let after = self.past.before(Instant::now(), self.wanted.borrow().config.recheck);
@@ -306,16 +306,6 @@ impl Mender {
     fn note_brought(&self, round: &Round, told: &HashMap<Key, ToldOf>, found: &mut Found) {
         if self.wanted.borrow().has_session {
             found.note_brought(round, told.values().flat_map(|told| &told.sent));
-        }
-    }
-
-    /// What the relay's events tell of these tokens; nothing if the store cannot be read.
-    async fn told(&self, stream: Stream, keys: Vec<Key>) -> HashMap<Key, ToldOf> {
-        let store = self.setup.store.clone();
-        let look = move || store.told_of(stream, &keys).map(|told| keys.into_iter().zip(told).collect());
-        match tokio::task::spawn_blocking(look).await {
-            Ok(Ok(told)) => told,
-            _ => HashMap::new(),
         }
     }
 }

@@ -25,6 +25,7 @@ mod token;
 mod waiting;
 mod watch;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use tokio::sync::watch as channel;
@@ -38,12 +39,13 @@ use crate::lifecycle::{Lifecycle, Task};
 use crate::metrics::Metrics;
 use crate::notices::{GapNotice, Notices};
 use crate::source::rest::{Rest, RestError};
-use crate::store::{GapCause, GapChange, Stopped, Store};
+use crate::store::{GapCause, GapChange, Stopped, Store, ToldOf};
 use audit::Auditor;
 use mend::Mender;
 pub(crate) use past::Past;
 pub(crate) use present::{Present, Told};
 use recurred::Doubts;
+use token::Key;
 
 /// What the tasks work with.
 #[derive(Clone)]
@@ -57,6 +59,13 @@ pub(crate) struct Setup {
 }
 
 impl Setup {
+    /// What the relay's events tell of these tokens; nothing if the store cannot be read.
+    async fn told(&self, stream: Stream, keys: Vec<Key>) -> HashMap<Key, ToldOf> {
+        let store = self.store.clone();
+        let look = move || store.told_of(stream, &keys).map(|told| keys.into_iter().zip(told).collect());
+        tokio::task::spawn_blocking(look).await.ok().and_then(Result::ok).unwrap_or_default()
+    }
+
     /// Writes down that a gap has begun, and says so. Its number; `None` if that cannot be written.
     async fn open_gap(
         &self,

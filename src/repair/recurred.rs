@@ -15,7 +15,7 @@ use crate::budget::Purpose;
 use crate::event::Stream;
 use crate::lifecycle::Lifecycle;
 use crate::source::rest::ActionsOf;
-use crate::store::{Fate, Stopped, ToldOf};
+use crate::store::{Fate, Stopped};
 
 pub(super) struct Doubts {
     setup: Setup,
@@ -75,14 +75,8 @@ impl Doubts {
         let Some(listed) = token::listed(actions).remove(token) else { return Ok(None) };
         let recheck = self.wanted.borrow().config.recheck;
         let after = self.past.before(Instant::now(), recheck);
-        Ok(token::read(&self.setup, token, &listed, &self.told(token).await, after).await?.fate)
-    }
-
-    /// What the relay's events tell of it; nothing if the store cannot be read.
-    async fn told(&self, token: &Key) -> ToldOf {
-        let (store, keys) = (self.setup.store.clone(), vec![token.clone()]);
-        let look = move || store.told_of(Stream::NftTokens, &keys).ok().and_then(|mut told| told.pop());
-        tokio::task::spawn_blocking(look).await.ok().flatten().unwrap_or_default()
+        let told = self.setup.told(Stream::NftTokens, vec![token.clone()]).await.remove(token).unwrap_or_default();
+        Ok(token::read(&self.setup, token, &listed, &told, after).await?.fate)
     }
 }
 

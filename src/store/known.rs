@@ -2,8 +2,8 @@
 //!
 //! One 16-byte key an event, in a set; the order in which keys are forgotten is the order of the batch rows on disk,
 //! so the set itself keeps none. Smaller memories stand beside it: when events without a deploy hash last came, what
-//! each recently active lane accepted last, and what backfills told single sinks of theirs. All are bounded and may forget; forgetting costs a statistic or
-//! lets a repeated event through, never a new one.
+//! each recently active lane accepted last, and what backfills told single sinks of theirs. All are bounded and may
+//! forget; forgetting costs a statistic or lets a repeated event through, never a new one.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::{BuildHasherDefault, Hash, Hasher};

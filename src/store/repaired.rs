@@ -178,8 +178,7 @@ mod tests {
     use super::*;
     use crate::clock::Clock;
     use crate::config::IdentityRule;
-    use crate::event::{Network, Stream, decode};
-    use crate::store::tests::{Fixture, settings};
+    use crate::store::tests::{Fixture, candidate_of, settings};
     use crate::store::{Settings, events};
 
     /// What is told of token 1: `state` by deploy `deploy`, 0 for none.
@@ -188,17 +187,7 @@ mod tests {
         let body = format!(
             r#"{{"data":{{"contract_package_hash":"aa","token_id":"1","owner_hash":"{state}"}},"action":"updated","extra":{extra}}}"#
         );
-        let decoded = decode(Network::Testnet, Stream::NftTokens, body.as_bytes()).unwrap();
-        let target = |name: &&str| (store.sink_id(&crate::config::SinkName((*name).into())).unwrap(), Arc::from([]));
-        Candidate {
-            stream: Stream::NftTokens,
-            identity: decoded.identity,
-            facts: decoded.facts,
-            body: body.into(),
-            targets: sinks.iter().map(target).collect(),
-            quarantine: None,
-            repaired: None,
-        }
+        candidate_of(store, body, sinks)
     }
 
     /// `state` as REST tells it, which lists these deploys, the last one first.

@@ -61,6 +61,11 @@ pub(crate) fn candidate(store: &Store, token: u64, deploy: u64, sinks: &[&str]) 
     let body = format!(
         r#"{{"data":{{"contract_package_hash":"aa","token_id":"{token}"}},"action":"updated","extra":{{"deploy_hash":"{deploy}"}}}}"#
     );
+    candidate_of(store, body, sinks)
+}
+
+/// The event that a message of `nft-tokens` is about.
+pub(super) fn candidate_of(store: &Store, body: String, sinks: &[&str]) -> Candidate {
     let decoded = decode(Network::Testnet, Stream::NftTokens, body.as_bytes()).unwrap();
     let routes: Arc<[Arc<str>]> = Arc::from([Arc::from("route")]);
     let target = |name: &&str| (store.sink_id(&SinkName((*name).into())).unwrap(), Arc::clone(&routes));

@@ -135,8 +135,7 @@ pub(crate) const CONCURRENCY_MAX: usize = 1_000;
 const CONCURRENCY: usize = 16;
 /// Enough to fill the batches of a producer while others are on their way.
 const CONCURRENCY_OF_KAFKA: usize = 1_000;
-/// A broker confirms no faster with more of them on their common channel; and repeated attempts have channels of their
-/// own, of which many cost client and broker more than the events.
+/// Repeated attempts have channels of their own, and many of those cost client and broker more than the events.
 const CONCURRENCY_OF_AMQP: usize = 128;
 
 const FORMATS: [(&str, Format); 3] =

@@ -364,9 +364,10 @@ impl Page {
         Self { is_last: true, ..Self::default() }
     }
 
-    /// A message of this page was taken care of, or left alone.
-    pub(crate) fn settle_messages(&mut self, counts: Counts) {
+    /// The messages of this page were taken care of or left alone, all of them or not.
+    pub(crate) fn settle_messages(&mut self, counts: Counts, all: bool) {
         self.rows.clear();
+        self.is_last &= all;
         self.counts.add(counts);
     }
 }
