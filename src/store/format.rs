@@ -207,9 +207,12 @@ impl Record {
     }
 
     fn decode(input: &mut Decoder<'_>) -> Result<Self, Damaged> {
-        let mut record = Self::decode_head(input)?;
-        record.targets = (0..input.number()?).map(|_| Target::decode(input)).collect::<Result<_, _>>()?;
-        Ok(record)
+        Self::decode_head(input)?.with_targets(input)
+    }
+
+    fn with_targets(self, input: &mut Decoder<'_>) -> Result<Self, Damaged> {
+        let targets = (0..input.number()?).map(|_| Target::decode(input)).collect::<Result<_, _>>()?;
+        Ok(Self { targets, ..self })
     }
 
     /// All but the targets.
@@ -242,9 +245,7 @@ pub(super) struct Keys {
 impl Keys {
     fn decode(seq: u64, input: &mut Decoder<'_>) -> Result<Self, Damaged> {
         let Record { id, lane, .. } = Record::decode_head(input)?;
-        for _ in 0..input.number()? {
-            Target::skip(input)?;
-        }
+        Target::skip_all(input)?;
         Ok(Self { seq, id, lane })
     }
 }
@@ -256,10 +257,12 @@ impl Target {
         Ok(Self { sink, routes })
     }
 
-    fn skip(input: &mut Decoder<'_>) -> Result<(), Damaged> {
-        input.number()?;
+    fn skip_all(input: &mut Decoder<'_>) -> Result<(), Damaged> {
         for _ in 0..input.number()? {
             input.number()?;
+            for _ in 0..input.number()? {
+                input.number()?;
+            }
         }
         Ok(())
     }
@@ -294,6 +297,28 @@ impl Batch {
         let _accepted_at = input.number()?;
         let count = input.number()?;
         (first..).zip(0..count).map(|(seq, _)| Keys::decode(seq, &mut input)).collect()
+    }
+
+    /// The events of a row whose lane is wanted, and the number of its last event; several times faster than all of it,
+    /// if few are.
+    pub(super) fn of_lanes(
+        first: u64,
+        row: &[u8],
+        wants: impl Fn(u64) -> bool,
+    ) -> Result<(Vec<(u64, Record)>, u64), Damaged> {
+        let mut input = Decoder(open(Table::Batch, &[first], row)?);
+        let _accepted_at = input.number()?;
+        let count = input.number()?;
+        let mut found = Vec::new();
+        for (seq, _) in (first..).zip(0..count) {
+            let record = Record::decode_head(&mut input)?;
+            if wants(record.lane) {
+                found.push((seq, record.with_targets(&mut input)?));
+            } else {
+                Target::skip_all(&mut input)?;
+            }
+        }
+        Ok((found, (first + count).saturating_sub(1)))
     }
 
     /// The events with their sequence numbers.
@@ -347,6 +372,11 @@ mod tests {
         assert_eq!(Batch::span(77, &row), Ok((batch().accepted_at, 78)));
         let keys = |(seq, record): (u64, &Record)| Keys { seq, id: record.id, lane: record.lane };
         assert_eq!(Batch::keys(77, &row), Ok(batch().numbered().map(keys).collect()));
+        for wanted in [0, u64::MAX] {
+            let own = batch().records.into_iter().zip(77..).filter(|(record, _)| record.lane == wanted);
+            let own = own.map(|(record, seq)| (seq, record)).collect();
+            assert_eq!(Batch::of_lanes(77, &row, |lane| lane == wanted), Ok((own, 78)));
+        }
     }
 
     #[test]

@@ -2,9 +2,11 @@
 //! that goes by the sequence will ignore the older one.
 //!
 //! One pass over the batch records answers it for [`LETTERS_MAX`] letters at a time, so that memory is bounded and a
-//! million letters cost ten passes. What is accepted after the pass is read before each page.
+//! million letters cost ten passes. A pass is made in portions, since whoever reads keeps the log from being folded
+//! into the file. What is accepted after the pass is read before each page.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::hash::BuildHasherDefault;
 
 use rusqlite::{Connection, params};
 
@@ -12,11 +14,16 @@ use super::Cursor;
 use crate::store::SinkId;
 use crate::store::dead::DeadLetter;
 use crate::store::format::{Batch, Record};
+use crate::store::known::Prefix;
 
 const LETTERS_MAX: u64 = 100_000;
+/// Events that one portion of a pass looks at: a few milliseconds.
+const EVENTS_MAX: u64 = 32_768;
 
 #[derive(Debug, Default)]
 pub(super) struct Superseded {
+    /// The lanes of the present part's letters.
+    lanes: HashSet<u64, BuildHasherDefault<Prefix>>,
     /// The newest event of each sink and lane that a letter of the present part has.
     newest: HashMap<(SinkId, u64), u64>,
     /// The batch records were read up to here.
@@ -26,12 +33,17 @@ pub(super) struct Superseded {
 }
 
 impl Superseded {
-    /// Gets ready to be asked about letters after `after`, up to the key that is returned.
-    pub(super) fn prepare(&mut self, connection: &Connection, after: Cursor) -> rusqlite::Result<Option<Cursor>> {
+    /// Learns a portion of what has to be known of letters after `after`; true if that was the last of it.
+    pub(super) fn learn(&mut self, connection: &Connection, after: Cursor) -> rusqlite::Result<bool> {
         if self.covers.is_none_or(|covers| after >= covers) {
             self.begin(connection, after)?;
         }
-        self.read_on(connection)?;
+        self.read_on(connection)
+    }
+
+    /// Gets ready to be asked about letters after `after`, up to the key that is returned.
+    pub(super) fn prepare(&mut self, connection: &Connection, after: Cursor) -> rusqlite::Result<Option<Cursor>> {
+        while !self.learn(connection, after)? {}
         Ok(self.covers)
     }
 
@@ -40,6 +52,7 @@ impl Superseded {
     }
 
     fn begin(&mut self, connection: &Connection, after: Cursor) -> rusqlite::Result<()> {
+        self.lanes.clear();
         self.newest.clear();
         self.covers = None;
         self.read_to = u64::MAX;
@@ -51,6 +64,7 @@ impl Superseded {
             self.covers = Some(Cursor { sink, seq });
             let Ok(letter) = DeadLetter::decode(SinkId(sink), seq, row.get_ref(2)?.as_blob()?) else { continue };
             if letter.lane != 0 {
+                self.lanes.insert(letter.lane);
                 self.newest.insert((letter.sink, letter.lane), 0);
                 self.read_to = self.read_to.min(seq);
             }
@@ -58,18 +72,25 @@ impl Superseded {
         Ok(())
     }
 
-    fn read_on(&mut self, connection: &Connection) -> rusqlite::Result<()> {
-        let Ok(from) = i64::try_from(self.read_to) else { return Ok(()) };
+    /// Reads a portion of the batch records; true if that was the last.
+    fn read_on(&mut self, connection: &Connection) -> rusqlite::Result<bool> {
+        let Ok(from) = i64::try_from(self.read_to) else { return Ok(true) };
         let sql = "SELECT first, row FROM batch
                    WHERE first >= coalesce((SELECT max(first) FROM batch WHERE first <= ?1), 0) ORDER BY first";
         let mut statement = connection.prepare_cached(sql)?;
         let mut rows = statement.query([from])?;
+        let end = self.read_to.saturating_add(EVENTS_MAX);
         while let Some(row) = rows.next()? {
-            let Ok(batch) = Batch::decode(row.get(0)?, row.get_ref(1)?.as_blob()?) else { continue };
-            batch.numbered().for_each(|(seq, record)| self.take(seq, record));
-            self.read_to = self.read_to.max(batch.last() + 1);
+            let (first, row) = (row.get(0)?, row.get_ref(1)?.as_blob()?);
+            let found = Batch::of_lanes(first, row, |lane| self.lanes.contains(&lane));
+            let Ok((records, last)) = found else { continue };
+            records.iter().for_each(|(seq, record)| self.take(*seq, record));
+            self.read_to = self.read_to.max(last + 1);
+            if self.read_to >= end {
+                return Ok(false);
+            }
         }
-        Ok(())
+        Ok(true)
     }
 
     fn take(&mut self, seq: u64, record: &Record) {

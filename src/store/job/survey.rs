@@ -12,6 +12,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::step::{Candidate, Judge};
 use super::superseded::Superseded;
 use super::{Counts, Cursor, EventChoice, Job, LetterChoice, Order, QuarantineChoice};
+use crate::clock::monotonic;
 use crate::event::{self, Stream};
 use crate::store::Claimed;
 use crate::store::dead::DeadLetter;
@@ -83,6 +84,7 @@ impl Survey {
 
     /// What comes next for a job: at most `max` rows.
     pub(crate) fn page(&mut self, job: &Job, max: usize) -> rusqlite::Result<Page> {
+        self.prepare(job)?;
         // One snapshot, so that a row and its message fit together; dropped at the end, so that the log can be reset.
         self.connection.execute_batch("BEGIN")?;
         let page = match &job.order {
@@ -98,6 +100,20 @@ impl Survey {
         };
         self.connection.execute_batch("COMMIT")?;
         page
+    }
+
+    /// Learns what a page has to know of all events, in portions and with pauses as long as they are: it takes seconds
+    /// in a large store, and the events of today shall not wait for it.
+    fn prepare(&mut self, job: &Job) -> rusqlite::Result<()> {
+        let Order::ReplayDeadLetters { choice, .. } = &job.order else { return Ok(()) };
+        let Some(scope) = Scope::of(&self.connection, choice)? else { return Ok(()) };
+        loop {
+            let began = monotonic();
+            if self.superseded.learn(&self.connection, scope.after(job))? {
+                return Ok(());
+            }
+            std::thread::park_timeout(began.elapsed());
+        }
     }
 
     /// As [`Self::page`], with the messages.
@@ -133,7 +149,7 @@ impl Survey {
 
     fn letters(&mut self, job: &Job, choice: &LetterChoice, max: usize) -> rusqlite::Result<Page> {
         let Some(scope) = Scope::of(&self.connection, choice)? else { return Ok(Page::empty()) };
-        let after = job.cursor.max(Cursor { sink: scope.sink.unwrap_or(0), seq: 0 });
+        let after = scope.after(job);
         let asks = matches!(job.order, Order::ReplayDeadLetters { .. });
         let covers = if asks { self.superseded.prepare(&self.connection, after)? } else { None };
         let mut page = Page { cursor: after, is_last: true, ..Page::default() };
@@ -351,6 +367,11 @@ impl Scope {
         };
         let (sink, route) = (find(1, &choice.sink)?, find(2, &choice.route)?);
         Ok(sink.zip(route).map(|(sink, route)| Self { sink, route }))
+    }
+
+    /// Where a job goes on.
+    fn after(&self, job: &Job) -> Cursor {
+        job.cursor.max(Cursor { sink: self.sink.unwrap_or(0), seq: 0 })
     }
 }
 
