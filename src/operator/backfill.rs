@@ -108,14 +108,14 @@ impl Work {
     /// Works on a backfill; the job when it has ended, nothing if the relay stops before.
     pub(super) async fn backfill(&self, mut job: Job) -> anyhow::Result<Option<Job>> {
         let Some(mut filling) = Filling::new(self, &job) else { return Ok(Some(job)) };
-        let pace = Pace::new(&job, Instant::now());
+        let mut pace = Pace::new(&job, Instant::now());
         let mut failures = 0;
         while job.is_running() {
             if self.cancel.is_cancelled() {
                 job = job.ended(JobState::Cancelled, self.start.clock.now());
                 return self.hand_over(Step::note(job)).await;
             }
-            let rows = pace.rows(job.counts.done, Instant::now());
+            let rows = pace.rows(Instant::now());
             let page = tokio::select! {
                 biased;
                 () = self.drain.cancelled() => return Ok(None),

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::backfill::Means;
 use super::board::{Board, Entry};
-use super::pace::{Pace, ROWS_MAX};
+use super::pace::Pace;
 use crate::clock::Clock;
 use crate::intake::Reroute;
 use crate::lifecycle::{Lifecycle, Task};
@@ -25,6 +25,8 @@ use crate::store::{Counts, Job, JobPage, JobState, Order, Step, Store, Survey};
 const RUNNING_MAX: usize = 8;
 /// After a step that found no room.
 const PAUSE: Duration = Duration::from_millis(20);
+/// Rows that a count looks at together.
+const COUNTED_MAX: usize = 256;
 /// Counts under way at once.
 const COUNTING_MAX: usize = 4;
 /// How long a count may take: less than an answer may.
@@ -143,7 +145,7 @@ fn count(store: &Store, mut job: Job, until: Instant) -> anyhow::Result<(Counts,
     }
     survey.outline(&mut job)?;
     loop {
-        let page = survey.page(&job, ROWS_MAX)?;
+        let page = survey.page(&job, COUNTED_MAX)?;
         if survey.judge(&mut job, &page)? {
             return Ok((job.counts, true));
         }
@@ -221,13 +223,13 @@ impl Work {
     async fn work(&self, mut job: Job) -> anyhow::Result<Option<Job>> {
         let store = self.start.store.clone();
         let mut survey = spawn_blocking(move || store.survey()).await.context("starting to look")??;
-        let pace = Pace::new(&job, Instant::now());
+        let mut pace = Pace::new(&job, Instant::now());
         while job.is_running() {
             if self.cancel.is_cancelled() {
                 job = job.ended(JobState::Cancelled, self.start.clock.now());
                 return self.hand_over(Step::note(job)).await;
             }
-            let (looked, page) = look(survey, &job, pace.rows(job.counts.done, Instant::now())).await?;
+            let (looked, page) = look(survey, &job, pace.rows(Instant::now())).await?;
             survey = looked;
             let step = match page {
                 Found::Rows(page) => Step { job, page },
@@ -237,8 +239,9 @@ impl Work {
                     Step { job, page }
                 }
             };
-            let Some(stepped) = self.hand_over(step).await? else { return Ok(None) };
+            let Some((stepped, took)) = self.step(step).await? else { return Ok(None) };
             job = stepped;
+            pace.took(took);
             tokio::select! {
                 () = sleep_until(pace.next(job.counts.done)) => {}
                 () = self.cancel.cancelled() => {}
@@ -251,16 +254,22 @@ impl Work {
     /// Hands a step over until there is room for it; nothing if the relay stops before. That of a job that is cancelled
     /// is tried once, and what was done for it already is counted.
     pub(super) async fn hand_over(&self, step: Step) -> anyhow::Result<Option<Job>> {
+        Ok(self.step(step).await?.map(|(job, _)| job))
+    }
+
+    /// The same, with how long the commit took.
+    async fn step(&self, step: Step) -> anyhow::Result<Option<(Job, Duration)>> {
         loop {
             if self.drain.is_cancelled() {
                 return Ok(None);
             }
+            let began = Instant::now();
             if let Some(job) = self.start.store.step(step.clone()).await? {
                 self.board.show(job.clone());
-                return Ok(Some(job));
+                return Ok(Some((job, began.elapsed())));
             }
             if step.job.is_running() && self.cancel.is_cancelled() {
-                return Ok(Some(step.without_rows()));
+                return Ok(Some((step.without_rows(), Duration::ZERO)));
             }
             sleep(PAUSE).await;
         }
