@@ -31,10 +31,13 @@ const NOWHERE: &str = "ws://127.0.0.1:9";
 /// Fills a store with dead letters and a backlog, asks, and replays.
 pub(crate) fn measure(size: Size, receiver: &Receiver, report: &mut Report) -> anyhow::Result<()> {
     let place = Place::new()?;
+    // One of their own, so that those who get events now do not wait for a receiver that is busy with replays.
+    let others = &Receiver::start()?;
     let waiting = 5 * size.letters;
-    fill(&place, receiver, "refuses: refuse", size.letters, |desk| desk.of_sink("refuses", "dead_letters"))?;
-    fill(&place, receiver, "stuck: hang", waiting, |desk| desk.of_sink("stuck", "pending"))?;
-    let all = |source: &str| start(&place, receiver, source, &["live: ok", "refuses: take", "stuck: hang"]);
+    fill(&place, others, ("refuses", "refuse"), size.letters, |desk| desk.of_sink("refuses", "dead_letters"))?;
+    fill(&place, others, ("stuck", "hang"), waiting, |desk| desk.of_sink("stuck", "pending"))?;
+    let sinks = [("live", receiver.url("ok")), ("refuses", others.url("take")), ("stuck", others.url("hang"))];
+    let all = |source: &str| start(&place, source, &sinks);
     let relay = all(NOWHERE)?;
     let memory = format!("{} MiB", relay.process.present_mib());
     report.add(Row::new(format!("memory: {} dead letters, {waiting} waiting", size.letters), memory));
@@ -47,7 +50,7 @@ pub(crate) fn measure(size: Size, receiver: &Receiver, report: &mut Report) -> a
     for limit in REPLAYS {
         first += 1 << 32;
         let count = limit.map_or(REPLAYED, |limit| REPLAYED.min(limit * size.latency_seconds));
-        let replayed = |relay: &mut Relay| replay(relay, receiver, (count, limit));
+        let replayed = |relay: &mut Relay| replay(relay, others, (count, limit));
         let (beside, usage, speed) = measure_while(receiver, pace(first), all, replayed)?;
         let times = beside.at(0.99).as_secs_f64() / alone.at(0.99).as_secs_f64();
         let how = limit.map_or("as fast as it goes".to_owned(), |limit| format!("at {limit}/s"));
@@ -59,15 +62,14 @@ pub(crate) fn measure(size: Size, receiver: &Receiver, report: &mut Report) -> a
     Ok(())
 }
 
-/// A relay with these sinks, each a name and a path of the receiver.
-fn start(place: &Place, receiver: &Receiver, source: &str, sinks: &[&str]) -> anyhow::Result<Relay> {
-    let parts = || sinks.iter().filter_map(|sink| sink.split_once(": "));
-    let names: Vec<&str> = parts().map(|(name, _)| name).collect();
+/// A relay with these sinks, each a name and an address.
+fn start(place: &Place, source: &str, sinks: &[(&str, String)]) -> anyhow::Result<Relay> {
+    let names: Vec<&str> = sinks.iter().map(|(name, _)| *name).collect();
     // Events go to the first one alone; the others have a route, as they must, for a token that never comes.
     let (to, names) = (names.first().context("a sink")?, names.join(", "));
-    let sinks: String = parts()
-        .map(|(name, path)| {
-            let url = receiver.url(path);
+    let sinks: String = sinks
+        .iter()
+        .map(|(name, url)| {
             format!(
                 "  {name}: {{ concurrency: 64, backlog: {{ max_bytes: 100GiB }}, webhook: {{ url: \"{url}\", timeout: \
                  60s, secrets: [{SECRET}] }} }}\n"
@@ -89,15 +91,15 @@ fn start(place: &Place, receiver: &Receiver, source: &str, sinks: &[&str]) -> an
 fn fill(
     place: &Place,
     receiver: &Receiver,
-    sink: &str,
+    (sink, path): (&str, &str),
     count: u64,
     number: impl Fn(&Desk) -> anyhow::Result<u64>,
 ) -> anyhow::Result<()> {
     for (round, first) in (0..count).step_by(ROUND as usize).enumerate() {
         let until = count.min(first + ROUND);
-        let seed = sink.len() as u64 * 1000 + round as u64;
+        let seed = (sink.len() + path.len()) as u64 * 1000 + round as u64;
         let emulator = Emulator::start(place.path(), until - first, seed)?;
-        let desk = Desk::at(start(place, receiver, &emulator.url, &[sink])?)?;
+        let desk = Desk::at(start(place, &emulator.url, &[(sink, receiver.url(path))])?)?;
         wait(|| Ok(number(&desk)? >= until)).with_context(|| format!("filling {sink}"))?;
     }
     Ok(())
