@@ -69,15 +69,19 @@ impl Superseded {
                 self.read_to = self.read_to.min(seq);
             }
         }
+        // The batch that holds it begins earlier.
+        if let Ok(from) = i64::try_from(self.read_to) {
+            let sql = "SELECT coalesce(max(first), 0) FROM batch WHERE first <= ?1";
+            self.read_to = connection.prepare_cached(sql)?.query_row([from], |row| row.get(0))?;
+        }
         Ok(())
     }
 
     /// Reads a portion of the batch records; true if that was the last.
     fn read_on(&mut self, connection: &Connection) -> rusqlite::Result<bool> {
         let Ok(from) = i64::try_from(self.read_to) else { return Ok(true) };
-        let sql = "SELECT first, row FROM batch
-                   WHERE first >= coalesce((SELECT max(first) FROM batch WHERE first <= ?1), 0) ORDER BY first";
-        let mut statement = connection.prepare_cached(sql)?;
+        let mut statement =
+            connection.prepare_cached("SELECT first, row FROM batch WHERE first >= ?1 ORDER BY first")?;
         let mut rows = statement.query([from])?;
         let end = self.read_to.saturating_add(EVENTS_MAX);
         while let Some(row) = rows.next()? {
