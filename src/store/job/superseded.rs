@@ -17,8 +17,8 @@ use crate::store::format::{Batch, Record};
 use crate::store::known::Prefix;
 
 const LETTERS_MAX: u64 = 100_000;
-/// Events that one portion of a pass looks at: a few milliseconds.
-const EVENTS_MAX: u64 = 32_768;
+/// Events that one portion of a pass looks at: a few milliseconds. Tests have portions of few.
+const EVENTS_MAX: u64 = if cfg!(test) { 2 } else { 32_768 };
 
 #[derive(Debug, Default)]
 pub(super) struct Superseded {
