@@ -136,8 +136,9 @@ impl Work {
                 }
             };
             (failures, job.trouble) = (0, None);
-            let Some(stepped) = self.hand_over(Step { job, page }).await? else { return Ok(None) };
+            let Some((stepped, took)) = self.step(Step { job, page }).await? else { return Ok(None) };
             job = stepped;
+            pace.took(took);
             self.idle(pace.next(job.counts.done)).await;
         }
         Ok(Some(job))

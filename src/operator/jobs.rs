@@ -145,6 +145,14 @@ fn count(store: &Store, mut job: Job, until: Instant) -> anyhow::Result<(Counts,
     }
     survey.outline(&mut job)?;
     loop {
+        let began = Instant::now();
+        if !survey.learn(&job)? {
+            std::thread::park_timeout(began.elapsed());
+            if began >= until {
+                return Ok((job.counts, false));
+            }
+            continue;
+        }
         let page = survey.page(&job, COUNTED_MAX)?;
         if survey.judge(&mut job, &page)? {
             return Ok((job.counts, true));
@@ -229,9 +237,17 @@ impl Work {
                 job = job.ended(JobState::Cancelled, self.start.clock.now());
                 return self.hand_over(Step::note(job)).await;
             }
-            let (looked, page) = look(survey, &job, pace.rows(Instant::now())).await?;
+            let began = Instant::now();
+            let (looked, found) = look(survey, &job, pace.rows(began)).await?;
             survey = looked;
-            let step = match page {
+            let Some(found) = found else {
+                tokio::select! {
+                    () = sleep(began.elapsed()) => continue,
+                    () = self.cancel.cancelled() => continue,
+                    () = self.drain.cancelled() => return Ok(None),
+                }
+            };
+            let step = match found {
                 Found::Rows(page) => Step { job, page },
                 Found::Messages(page, kept) => {
                     let (looked, page) = self.reroute(survey, page, kept).await?;
@@ -258,7 +274,7 @@ impl Work {
     }
 
     /// The same, with how long the commit took.
-    async fn step(&self, step: Step) -> anyhow::Result<Option<(Job, Duration)>> {
+    pub(super) async fn step(&self, step: Step) -> anyhow::Result<Option<(Job, Duration)>> {
         loop {
             if self.drain.is_cancelled() {
                 return Ok(None);
@@ -328,16 +344,20 @@ enum Found {
     Messages(JobPage, Vec<crate::store::Kept>),
 }
 
-async fn look(mut survey: Survey, job: &Job, max: usize) -> anyhow::Result<(Survey, Found)> {
+/// A page, or nothing if there is more to learn before.
+async fn look(mut survey: Survey, job: &Job, max: usize) -> anyhow::Result<(Survey, Option<Found>)> {
     let job = job.clone();
     let looked = spawn_blocking(move || {
+        if !survey.learn(&job)? {
+            return Ok((survey, None));
+        }
         let found = match job.order {
             Order::RerouteQuarantined { .. } => {
                 survey.messages(&job, max).map(|(page, kept)| Found::Messages(page, kept))?
             }
             _ => Found::Rows(survey.page(&job, max)?),
         };
-        anyhow::Ok((survey, found))
+        anyhow::Ok((survey, Some(found)))
     });
     looked.await.context("looking through the store")?
 }

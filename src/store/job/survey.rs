@@ -12,7 +12,6 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::step::{Candidate, Judge};
 use super::superseded::Superseded;
 use super::{Counts, Cursor, EventChoice, Job, LetterChoice, Order, QuarantineChoice};
-use crate::clock::monotonic;
 use crate::event::{self, Stream};
 use crate::store::Claimed;
 use crate::store::dead::DeadLetter;
@@ -84,7 +83,6 @@ impl Survey {
 
     /// What comes next for a job: at most `max` rows.
     pub(crate) fn page(&mut self, job: &Job, max: usize) -> rusqlite::Result<Page> {
-        self.prepare(job)?;
         // One snapshot, so that a row and its message fit together; dropped at the end, so that the log can be reset.
         self.connection.execute_batch("BEGIN")?;
         let page = match &job.order {
@@ -102,18 +100,12 @@ impl Survey {
         page
     }
 
-    /// Learns what a page has to know of all events, in portions and with pauses as long as they are: it takes seconds
-    /// in a large store, and the events of today shall not wait for it.
-    fn prepare(&mut self, job: &Job) -> rusqlite::Result<()> {
-        let Order::ReplayDeadLetters { choice, .. } = &job.order else { return Ok(()) };
-        let Some(scope) = Scope::of(&self.connection, choice)? else { return Ok(()) };
-        loop {
-            let began = monotonic();
-            if self.superseded.learn(&self.connection, scope.after(job))? {
-                return Ok(());
-            }
-            std::thread::park_timeout(began.elapsed());
-        }
+    /// Learns a portion of what a page has to know of all events; true if that was the last. In a large store all of it
+    /// takes seconds, so whoever asks rests between two portions; a page learns what was left.
+    pub(crate) fn learn(&mut self, job: &Job) -> rusqlite::Result<bool> {
+        let Order::ReplayDeadLetters { choice, .. } = &job.order else { return Ok(true) };
+        let Some(scope) = Scope::of(&self.connection, choice)? else { return Ok(true) };
+        self.superseded.learn(&self.connection, scope.after(job))
     }
 
     /// As [`Self::page`], with the messages.
